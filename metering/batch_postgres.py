@@ -1,0 +1,133 @@
+"""One ledger batch on Postgres: one statement per kind of job, each locking its accounts in id order, so no two batches deadlock.
+
+READ COMMITTED is enough: the lock re-reads the newest row version, and every delta comes only from rows the statement itself changed.
+A hold takes room in all its buckets or in none. Requests that one bucket refuses still count in the running sum of the others: the
+statement is conservative, and what it refuses in a batch is tried once more alone.
+"""
+
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+
+from metering.batch import REVENUE, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Outcome, Refused
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+_FIT: Final = """
+want AS MATERIALIZED (SELECT r.id, r.ord, r.amount, b.bucket FROM req r,
+        LATERAL unnest(r.account_id || string_to_array(NULLIF(r.limits, ''), ',')) AS b(bucket)),
+acct AS MATERIALIZED (SELECT id, posted - held + overdraft AS room FROM account
+        WHERE id IN (SELECT bucket FROM want) ORDER BY id FOR NO KEY UPDATE),
+run AS MATERIALIZED (SELECT w.id, w.bucket, COALESCE(a.room, 0) AS room, COALESCE(a.room, 0) - w.amount - COALESCE(
+        SUM(w.amount) OVER (PARTITION BY w.bucket ORDER BY w.ord ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS rest
+        FROM want w LEFT JOIN acct a ON a.id = w.bucket),
+fit AS MATERIALIZED (SELECT id, MIN(rest) >= 0 AS fits FROM run GROUP BY id),"""
+
+_UPDATE_HELD: Final = """
+moved AS (UPDATE account a SET held = a.held + s.amount
+        FROM (SELECT w.bucket, SUM(w.amount)::bigint AS amount FROM want w JOIN done USING (id) GROUP BY 1) s WHERE a.id = s.bucket)"""
+
+_ANSWER: Final = """
+SELECT f.id, (d.id IS NOT NULL) AS done, f.fits, t.bucket, t.room::bigint AS room, e.amount AS existing
+FROM fit f LEFT JOIN done d USING (id) LEFT JOIN hold e ON e.id = f.id AND e.state = 0,
+LATERAL (SELECT bucket, room FROM run WHERE run.id = f.id ORDER BY rest LIMIT 1) t"""
+
+HOLD: Final = f"""WITH
+req AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
+        WITH ORDINALITY AS r(id, account_id, limits, amount, boot_id, ord)),{_FIT}
+done AS (INSERT INTO hold (id, account_id, limits, amount, state, charge, boot_id, created_at)
+        SELECT r.id, r.account_id, r.limits, r.amount, 0, 0, r.boot_id, $6 FROM req r JOIN fit USING (id) WHERE fits
+        ON CONFLICT (id) DO NOTHING RETURNING id),{_UPDATE_HELD}{_ANSWER}"""
+
+EXTEND: Final = f"""WITH
+req AS MATERIALIZED (SELECT r.id, h.account_id, h.limits, r.amount, r.ord
+        FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS r(id, amount, ord) JOIN hold h ON h.id = r.id AND h.state = 0),{_FIT}
+done AS (UPDATE hold h SET amount = h.amount + r.amount FROM req r JOIN fit USING (id)
+        WHERE h.id = r.id AND fits AND h.state = 0 RETURNING h.id),{_UPDATE_HELD}{_ANSWER}"""
+
+CLOSE: Final = f"""WITH
+req AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[]) AS r(id, charge, state)),
+want AS MATERIALIZED (SELECT h.id, b.bucket FROM hold h JOIN req USING (id),
+        LATERAL unnest(h.account_id || string_to_array(NULLIF(h.limits, ''), ',')) AS b(bucket) WHERE h.state = 0),
+acct AS MATERIALIZED (SELECT id FROM account WHERE id IN (SELECT bucket FROM want) ORDER BY id FOR NO KEY UPDATE),
+done AS (UPDATE hold h SET state = r.state, charge = LEAST(r.charge, h.amount), closed_at = $4
+        FROM req r, (SELECT count(*) FROM acct) AS locked
+        WHERE h.id = r.id AND h.state = 0 RETURNING h.id, h.account_id, h.amount, h.charge, h.state),
+entries AS (INSERT INTO entry (transaction_id, leg, account_id, amount, kind, at)
+        SELECT id, 0, account_id, -charge, 'charge', $4::bigint FROM done WHERE charge > 0
+        UNION ALL SELECT id, 1, '{REVENUE}', charge, 'charge', $4::bigint FROM done WHERE charge > 0),
+moved AS (UPDATE account a SET held = a.held - s.held, posted = a.posted - s.charge
+        FROM (SELECT w.bucket, SUM(d.amount)::bigint AS held, SUM(d.charge)::bigint AS charge
+              FROM want w JOIN done d USING (id) GROUP BY 1) s WHERE a.id = s.bucket),
+rows AS (INSERT INTO generation SELECT g.* FROM json_populate_recordset(NULL::generation, $5::json) g JOIN done USING (id)
+        ON CONFLICT (id) DO NOTHING)
+SELECT id, charge, state FROM done"""
+
+_READ: Final = "SELECT id, charge, state FROM hold WHERE id = ANY($1::text[])"
+
+
+async def run(connection: Connection, jobs: list[Job], now: int) -> list[Outcome]:
+    """Each kind of job in one statement: ends first, they make room. Every statement is idempotent by the ids it carries."""
+    closes = {job.id: job for job in jobs if isinstance(job, CloseJob)}
+    extends = {job.id: job for job in jobs if isinstance(job, ExtendJob)}
+    holds = {job.id: job for job in jobs if isinstance(job, HoldJob)}
+    closed = await _close(connection, list(closes.values()), now) if closes else {}
+    extended = await _extend(connection, list(extends.values())) if extends else {}
+    held = await _hold(connection, list(holds.values()), now) if holds else {}
+    outcomes: dict[type[Job], dict[str, Any]] = {CloseJob: closed, ExtendJob: extended, HoldJob: held}
+    return [outcomes[type(job)][job.id] for job in jobs]
+
+
+async def _hold(connection: Connection, jobs: list[HoldJob], now: int) -> dict[str, Outcome]:
+    columns = zip(*((job.id, job.account_id, ",".join(job.limits), job.amount, job.boot_id) for job in jobs), strict=True)
+    rows = await connection.fetch(HOLD, *map(list, columns), now)
+    amounts = {job.id: job.amount for job in jobs}
+    outcomes = {row["id"]: _outcome(row, amounts[row["id"]]) for row in rows}
+    for job in jobs:
+        if isinstance(outcomes[job.id], Refused) and len(jobs) > 1:
+            outcomes |= await _hold(connection, [job], now)
+    return outcomes
+
+
+async def _extend(connection: Connection, jobs: list[ExtendJob]) -> dict[str, Outcome]:
+    rows = await connection.fetch(EXTEND, [job.id for job in jobs], [job.amount for job in jobs])
+    found = {row["id"]: row for row in rows}
+    outcomes: dict[str, Outcome] = {}
+    for job in jobs:
+        row = found.get(job.id)
+        outcome: Outcome = Refused("", 0) if row is None else Held(job.amount) if row["done"] else Refused(row["bucket"], row["room"])
+        if isinstance(outcome, Refused) and row is not None:
+            outcome = await _extend_alone(connection, job, outcome, batched=len(jobs) > 1)
+        outcomes[job.id] = outcome
+    return outcomes
+
+
+async def _extend_alone(connection: Connection, job: ExtendJob, refused: Refused, *, batched: bool) -> Outcome:
+    """Once more without neighbours, then for what there is if a part is wanted."""
+    if batched:
+        return (await _extend(connection, [job]))[job.id]
+    if not job.partly:
+        return refused
+    if refused.available <= 0:
+        return Held(0)
+    return (await _extend(connection, [ExtendJob(id=job.id, amount=refused.available)]))[job.id]
+
+
+async def _close(connection: Connection, jobs: list[CloseJob], now: int) -> dict[str, Outcome]:
+    generations = msgspec.json.encode([job.generation for job in jobs if job.generation is not None]).decode()
+    ids, charges, states = [job.id for job in jobs], [job.charge for job in jobs], [job.state for job in jobs]
+    rows = await connection.fetch(CLOSE, ids, charges, states, now, generations)
+    outcomes: dict[str, Outcome] = {row["id"]: Closed(row["charge"], row["state"], True) for row in rows}
+    missing = [id for id in ids if id not in outcomes]
+    if missing:
+        rows = await connection.fetch(_READ, missing)
+        outcomes |= {row["id"]: Closed(row["charge"], row["state"], False) for row in rows}
+    return {id: outcomes.get(id, Closed(0, state, False)) for id, state in zip(ids, states, strict=True)}
+
+
+def _outcome(row: Any, amount: int) -> Outcome:
+    if row["done"] or row["existing"] is not None:
+        return Held(row["existing"] or amount)
+    return Refused(row["bucket"], row["room"])

@@ -1,0 +1,116 @@
+"""One ledger batch on SQLite: jobs in their order of arrival, inside one BEGIN IMMEDIATE on the only writer connection."""
+
+import sqlite3
+from typing import Any, Final
+
+from metering.batch import OPEN, REVENUE, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Outcome, Refused
+from metering.tables import Generation
+
+_HOLD: Final = """INSERT INTO hold (id, account_id, limits, amount, state, charge, boot_id, created_at)
+    VALUES (?, ?, ?, ?, 0, 0, ?, ?) ON CONFLICT (id) DO NOTHING"""
+_EXTEND: Final = "UPDATE hold SET amount = amount + ? WHERE id = ? AND state = 0"
+_CLOSE: Final = """UPDATE hold SET state = ?, charge = MIN(?, amount), closed_at = ? WHERE id = ? AND state = 0
+    RETURNING account_id, limits, amount, charge"""
+_ENTRY: Final = "INSERT INTO entry (transaction_id, leg, account_id, amount, kind, at) VALUES (?, ?, ?, ?, 'charge', ?)"
+_READ: Final = "SELECT account_id, limits, amount, charge, state FROM hold WHERE id = ?"
+_ACCOUNT: Final = "SELECT posted - held + overdraft FROM account WHERE id = ?"
+_MOVE: Final = "UPDATE account SET held = held + ?, posted = posted + ? WHERE id = ?"
+_COLUMNS: Final = tuple(Generation.__table__.columns.keys())  # type: ignore[attr-defined]
+_GENERATION: Final = (
+    f"INSERT INTO generation ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"  # noqa: S608 - our own column names
+    " ON CONFLICT (id) DO NOTHING"
+)
+
+
+def run(connection: sqlite3.Connection, jobs: list[Job], now: int) -> list[Outcome]:
+    """All jobs or, when one of them raises, none. `now` in Unix milliseconds."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        batch = _Batch(connection, now)
+        outcomes = [batch.do(job) for job in jobs]
+        batch.move()
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+class _Batch:
+    """Accounts are read when first touched and written once at the end; in between the room left is kept here."""
+
+    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        self._execute = connection.execute
+        self._now = now
+        self._room: dict[str, int] = {}
+        self._held: dict[str, int] = {}
+        self._posted: dict[str, int] = {}
+
+    def do(self, job: Job) -> Outcome:
+        if isinstance(job, HoldJob):
+            return self._hold(job)
+        return self._close(job) if isinstance(job, CloseJob) else self._extend(job)
+
+    def _hold(self, job: HoldJob) -> Outcome:
+        buckets = (job.account_id, *job.limits)
+        refused = self._lacking(buckets, job.amount)
+        if refused is not None:
+            existing = self._execute(_READ, (job.id,)).fetchone()
+            return Held(existing[2]) if existing and existing[4] == OPEN else refused
+        row = (job.id, job.account_id, ",".join(job.limits), job.amount, job.boot_id, self._now)
+        if self._execute(_HOLD, row).rowcount:
+            self._take(buckets, held=job.amount, posted=0)
+        return Held(job.amount)
+
+    def _extend(self, job: ExtendJob) -> Outcome:
+        row = self._execute(_READ, (job.id,)).fetchone()
+        if row is None or row[4] != OPEN:
+            return Refused("", 0)
+        buckets = _buckets(row[0], row[1])
+        amount = job.amount
+        refused = self._lacking(buckets, amount)
+        if refused is not None:
+            if not job.partly:
+                return refused
+            amount = max(0, refused.available)
+        self._execute(_EXTEND, (amount, job.id))
+        self._take(buckets, held=amount, posted=0)
+        return Held(amount)
+
+    def _close(self, job: CloseJob) -> Outcome:
+        row = self._execute(_CLOSE, (job.state, job.charge, self._now, job.id)).fetchone()
+        if row is None:
+            existing = self._execute(_READ, (job.id,)).fetchone()
+            return Closed(existing[3], existing[4], False) if existing else Closed(0, job.state, False)
+        account_id, limits, amount, charge = row
+        self._take(_buckets(account_id, limits), held=-amount, posted=-charge)
+        if charge:
+            self._execute(_ENTRY, (job.id, 0, account_id, -charge, self._now))
+            self._execute(_ENTRY, (job.id, 1, REVENUE, charge, self._now))
+        if job.generation is not None:
+            self._execute(_GENERATION, job.generation)
+        return Closed(charge, job.state, True)
+
+    def _lacking(self, buckets: tuple[str, ...], amount: int) -> Refused | None:
+        """The bucket with the least room, if it has less than `amount`."""
+        for bucket in buckets:
+            if bucket not in self._room:
+                row: Any = self._execute(_ACCOUNT, (bucket,)).fetchone()
+                self._room[bucket] = (row[0] if row else 0) - self._held.get(bucket, 0) + self._posted.get(bucket, 0)
+        tightest = min(buckets, key=lambda bucket: self._room[bucket])
+        return Refused(tightest, self._room[tightest]) if self._room[tightest] < amount else None
+
+    def _take(self, buckets: tuple[str, ...], *, held: int, posted: int) -> None:
+        for bucket in buckets:
+            self._held[bucket] = self._held.get(bucket, 0) + held
+            self._posted[bucket] = self._posted.get(bucket, 0) + posted
+            if bucket in self._room:
+                self._room[bucket] += posted - held
+
+    def move(self) -> None:
+        for bucket, held in self._held.items():
+            self._execute(_MOVE, (held, self._posted[bucket], bucket))
+
+
+def _buckets(account_id: str, limits: str) -> tuple[str, ...]:
+    return (account_id, *limits.split(",")) if limits else (account_id,)

@@ -1,0 +1,164 @@
+"""Runs a function in a transaction, on SQLite or on Postgres. The functions are the same; only this file knows the difference.
+
+    await database.write(fn, ...)     fn(session, ...) in one transaction; returning commits, raising rolls back
+    await database.read(fn, ...)      the same, read only
+    await database.commit(jobs)       the ledger's hot path: a batch of jobs in raw statements
+
+A function is plain and synchronous, so nothing can be awaited inside a transaction. SQLite: one writer connection in one thread
+(WAL, synchronous=FULL) and one reader beside it. Postgres: SQLAlchemy over asyncpg, and a small asyncpg pool for the batches.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import asyncpg
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
+from sqlmodel import Session
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from metering import batch_postgres, batch_sqlite
+from metering.batch import Job, Outcome
+from metering.errors import DatabaseUnavailable
+from metering.money import now_ms
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Work = Callable[Concatenate[Session, P], T]
+
+STATEMENT_SECONDS_MAX = 30
+LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, TimeoutError)
+
+
+class Database(Protocol):
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def commit(self, jobs: list[Job]) -> list[Outcome]: ...
+    async def ping(self) -> None: ...
+    async def aclose(self) -> None: ...
+
+
+def open_database(url: str) -> Database:
+    """`sqlite:///path` or `postgresql://...`. ValueError names what is accepted."""
+    if url.startswith("sqlite:///"):
+        return Sqlite(url.removeprefix("sqlite:///"))
+    if url.startswith(("postgresql://", "postgres://")):
+        return Postgres("postgresql://" + url.partition("://")[2])
+    raise ValueError("TOLLWAY_DATABASE_URL must start with sqlite:/// or postgresql://")
+
+
+class Sqlite:
+    """Opens nothing until it is used, so that a missing file is the caller's error and not an import's."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._writer, self._write_thread = _sqlite_engine(path, begin="BEGIN IMMEDIATE"), ThreadPoolExecutor(1, "sqlite-writer")
+        self._reader, self._read_thread = _sqlite_engine(path, begin="BEGIN"), ThreadPoolExecutor(1, "sqlite-reader")
+        self._batches: sqlite3.Connection | None = None
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(self._write_thread, lambda: _in_session(self._writer, work, *args, **kwargs))
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(self._read_thread, lambda: _in_session(self._reader, work, *args, **kwargs))
+
+    async def commit(self, jobs: list[Job]) -> list[Outcome]:
+        return await self._run(self._write_thread, lambda: self._commit(jobs))
+
+    def _commit(self, jobs: list[Job]) -> list[Outcome]:
+        if self._batches is None:
+            self._batches = connect_sqlite(self._path)
+        return batch_sqlite.run(self._batches, jobs, now_ms())
+
+    async def _run(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, work)
+        except sqlite3.OperationalError as error:
+            raise DatabaseUnavailable(f"SQLite: {error}") from error
+
+    async def ping(self) -> None:
+        await self.read(_ping)
+
+    async def aclose(self) -> None:
+        def close() -> None:
+            if self._batches is not None:
+                self._batches.close()
+            self._writer.dispose()
+
+        await self._run(self._write_thread, close)
+        await self._run(self._read_thread, self._reader.dispose)
+        self._write_thread.shutdown()
+        self._read_thread.shutdown()
+
+
+class Postgres:
+    def __init__(self, url: str) -> None:
+        self._url = url
+        options = {"timeout": 5, "command_timeout": STATEMENT_SECONDS_MAX}
+        self._engine = create_async_engine(
+            "postgresql+asyncpg://" + url.partition("://")[2], pool_size=5, max_overflow=5, pool_pre_ping=True, connect_args=options
+        )
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                result = await session.run_sync(lambda plain: work(plain, *args, **kwargs))  # type: ignore[arg-type]
+                await session.commit()
+                return result
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise DatabaseUnavailable("Postgres: the connection was lost") from error
+            raise
+        except OSError as error:
+            raise DatabaseUnavailable(f"Postgres: {type(error).__name__}") from error
+
+    read = write
+
+    async def commit(self, jobs: list[Job]) -> list[Outcome]:
+        try:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=2, timeout=5, command_timeout=STATEMENT_SECONDS_MAX)
+            async with self._pool.acquire() as connection:
+                return await batch_postgres.run(connection, jobs, now_ms())
+        except LOST as error:
+            raise DatabaseUnavailable(f"Postgres: {type(error).__name__}") from error
+
+    async def ping(self) -> None:
+        await self.read(_ping)
+
+    async def aclose(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+        await self._engine.dispose()
+
+
+def connect_sqlite(path: str) -> sqlite3.Connection:
+    """Autocommit (transactions are begun by hand), and every acknowledged commit is on disk: WAL with synchronous=FULL."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _sqlite_engine(path: str, *, begin: str) -> Engine:
+    engine = create_engine("sqlite://", creator=lambda: connect_sqlite(path), poolclass=StaticPool)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def _in_session(engine: Engine, work: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    with Session(engine, expire_on_commit=False) as session:
+        result = work(session, *args, **kwargs)
+        session.commit()
+        return result
+
+
+def _ping(session: Session) -> None:
+    session.connection().execute(text("SELECT 1 FROM account LIMIT 1"))

@@ -1,0 +1,130 @@
+"""The prepaid ledger: hold -> settle | void, each step idempotent by the generation's id, each durable before it is reported.
+
+The hot verbs go through group commit (`Ledger`); everything else is a plain function over a Session, run by `database.write`.
+"""
+
+import msgspec
+from sqlalchemy import func, insert, update
+from sqlmodel import Session, col, select
+
+from metering.batch import SETTLED, VOID, Closed, CloseJob, Column, ExtendJob, Held, HoldJob, Refused
+from metering.commit import Commit
+from metering.database import Database
+from metering.errors import UnknownAccount
+from metering.money import AMOUNT_MAX, format_usd
+from metering.periods import period
+from metering.tables import Account, Boot, Entry
+
+CASH = "house:cash"
+
+
+class Ledger:
+    """Holds and charges of one serving process, under its `boot_id`."""
+
+    def __init__(self, database: Database, boot_id: str) -> None:
+        self._commit = Commit(database.commit)
+        self._boot_id = boot_id
+
+    async def hold(self, id: str, *, account_id: str, limits: tuple[str, ...], amount: int) -> Held | Refused:
+        """Sets `amount` nano-USD aside in the account and every limit, or in none. Durable when it returns Held."""
+        job = HoldJob(id=id, account_id=account_id, limits=limits, amount=amount, boot_id=self._boot_id)
+        outcome = await self._commit.submit(job)
+        assert isinstance(outcome, Held | Refused)
+        return outcome
+
+    async def settle(self, id: str, *, charge: int, held: int, generation: dict[str, Column]) -> Closed:
+        """Charges exactly `charge`, extending the hold first where it is too small; what no bucket can give is the house's.
+
+        `generation` is its row without `charge` and `shortfall`, which are set here and written in the same transaction.
+        """
+        if charge > held:
+            outcome = await self._commit.submit(ExtendJob(id=id, amount=charge - held, partly=True))
+            held += outcome.added if isinstance(outcome, Held) else 0
+        charged = min(charge, held)
+        row = {**generation, "held": held, "charge": charged, "shortfall": charge - charged}
+        return await self._close(CloseJob(id=id, charge=charged, state=SETTLED, generation=row))
+
+    async def void(self, id: str, *, generation: dict[str, Column] | None) -> Closed:
+        """Releases the whole hold and charges nothing."""
+        return await self._close(CloseJob(id=id, charge=0, state=VOID, generation=generation))
+
+    async def _close(self, job: CloseJob) -> Closed:
+        outcome = await self._commit.submit(job)
+        assert isinstance(outcome, Closed)
+        return outcome
+
+    async def flush(self) -> None:
+        await self._commit.flush()
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """Nano-USD: `credits` ever deposited, `usage` ever charged, `held` by running generations, `available` for new ones."""
+
+    credits: int
+    usage: int
+    held: int
+    available: int
+
+
+def open_account(session: Session, *, id: str, now: int) -> None:
+    """A prepaid account with nothing in it."""
+    session.connection().execute(insert(Account).values(id=id, kind="prepaid", posted=0, held=0, overdraft=0, created_at=now))
+
+
+def open_limit(session: Session, *, id: str, amount: int, reset: str | None, now: int) -> None:
+    """A budget of `amount` nano-USD, for ever or per period; a hold that names it must fit into it too."""
+    start, end = period(reset, now) if reset else (None, None)
+    row = Account(id=id, kind="limit", overdraft=amount, reset=reset, period_start=start, period_end=end, created_at=now)
+    session.add(row)
+    session.flush()
+
+
+def start_period(session: Session, *, id: str, now: int) -> None:
+    """Sets a limit whose period is over back to zero spent; does nothing if another process already has."""
+    limit = session.get(Account, id)
+    if limit is None or limit.reset is None:
+        return
+    start, end = period(limit.reset, now)
+    passed = (col(Account.id) == id, col(Account.period_end) <= now)
+    session.connection().execute(update(Account).where(*passed).values(posted=0, period_start=start, period_end=end))
+
+
+def deposit(session: Session, *, id: str, account_id: str, amount: int, kind: str, reason: str, now: int) -> None:
+    """Moves `amount` nano-USD (negative: takes it back) from the house's cash into the account; `id` makes a repetition harmless.
+
+    ValueError for zero, for more than `AMOUNT_MAX`, or when a withdrawal exceeds what is available.
+    """
+    if not 0 < abs(amount) <= AMOUNT_MAX:
+        raise ValueError(f"an amount must be between 0.000000001 and {format_usd(AMOUNT_MAX)} USD")
+    if session.get(Entry, (id, 0)) is not None:
+        return
+    enough = col(Account.posted) - col(Account.held) + col(Account.overdraft) + amount >= 0
+    found = (col(Account.id) == account_id, col(Account.kind) == "prepaid")
+    changed = session.connection().execute(update(Account).where(*found, enough).values(posted=col(Account.posted) + amount))
+    if changed.rowcount == 0:
+        if session.get(Account, account_id) is None:
+            raise UnknownAccount(f"there is no account {account_id}")
+        raise ValueError(f"the account has less than {format_usd(-amount)} USD available")
+    for leg, (owner, signed) in enumerate(((account_id, amount), (CASH, -amount))):
+        session.add(Entry(transaction_id=id, leg=leg, account_id=owner, amount=signed, kind=kind, reason=reason, at=now))
+    session.flush()
+
+
+def balance(session: Session, account_id: str) -> Balance:
+    """UnknownAccount if there is none."""
+    account = session.get(Account, account_id)
+    if account is None:
+        raise UnknownAccount(f"there is no account {account_id}")
+    deposits = select(func.coalesce(func.sum(Entry.amount), 0)).where(Entry.account_id == account_id, Entry.kind != "charge")
+    credits = int(session.exec(deposits).one())
+    available = account.posted - account.held + account.overdraft
+    return Balance(credits=credits, usage=credits - account.posted, held=account.held, available=available)
+
+
+def start_boot(session: Session, *, id: str, now: int) -> None:
+    session.add(Boot(id=id, started_at=now, heartbeat_at=now))
+    session.flush()
+
+
+def account_ids(session: Session) -> list[str]:
+    return list(session.exec(select(Account.id).where(Account.kind == "prepaid").order_by(Account.id)))

@@ -1,0 +1,128 @@
+"""Counts one attempt's answer while its events pass: the provider's own figures where they can be believed, else our count.
+
+Memory is bounded: text is kept only until it has been counted, and it is counted only when it must be (near the limit, every 64 KiB,
+or at an end without reported usage).
+"""
+
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from metering.usage import COUNT_MAX, Usage, from_openai
+
+UNCOUNTED_BYTES_MAX: Final = 64 * 1024
+
+
+class Tokenizer(Protocol):
+    """See `metering.tokens`."""
+
+    @property
+    def exact(self) -> bool: ...
+
+    def count(self, text: str) -> int: ...
+
+
+class Meter:
+    """`see` every event before it leaves; `over` says that the answer has outgrown `tokens_max`; `usage` is the final count.
+
+    `tokens_max` and `prompt_tokens_max` are what was held for: reported figures above them are cut to them, so that a provider that
+    ignores `max_tokens` or misreports cannot charge more than the client allowed.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, tokens_max: int, prompt_tokens_max: int) -> None:
+        self._tokenizer = tokenizer
+        self._tokens_max = tokens_max
+        self._prompt_tokens_max = prompt_tokens_max
+        self._texts: list[str] = []
+        self._uncounted = 0
+        self._counted = 0
+        self._events = 0
+        self._reported: Usage | None = None
+
+    def see(self, event: dict[str, Any]) -> None:
+        """Takes `usage` out of the event, so that the client sees it only once it has been charged, and counts what is left."""
+        reported = event.pop("usage", None)
+        if reported is not None:
+            self._reported = from_openai(reported) or self._reported
+        delivered = False
+        for choice in event["choices"]:
+            part = choice.get("delta") or choice.get("message")
+            if part:
+                delivered |= self._take(part)
+        self._events += delivered
+
+    @property
+    def delivered(self) -> bool:
+        """Whether any output has passed."""
+        return self._events > 0
+
+    @property
+    def over(self) -> bool:
+        """More output than was held for. Tokenizers differ, so the number of events must agree, unless we count twice the limit."""
+        limit = self._tokens_max
+        if self._counted + self._uncounted <= limit:
+            return False
+        counted = self._count()
+        return counted > limit and (self._events > limit or counted > 2 * limit + 64)
+
+    def usage(self, prompt_tokens: int) -> tuple[Usage, str]:
+        """The usage and its source: `provider`, or `counted` / `estimated` with the given count of the prompt."""
+        if self._reported is not None:
+            return self._cut(self._reported), "provider"
+        counted = Usage(prompt=prompt_tokens, completion=min(self._count(), self._tokens_max))
+        return counted, "counted" if self._tokenizer.exact else "estimated"
+
+    @property
+    def reported(self) -> bool:
+        return self._reported is not None
+
+    @property
+    def completion_reported(self) -> bool:
+        return self._reported is not None and self._reported.completion_tokens > 0
+
+    def _cut(self, usage: Usage) -> Usage:
+        """The reported units, the largest part shortened where a sum exceeds what was held for."""
+        excess = usage.completion_tokens - self._tokens_max
+        for unit in ("completion", "reasoning", "audio_completion"):
+            if excess > 0:
+                cut = min(excess, getattr(usage, unit))
+                usage, excess = msgspec.structs.replace(usage, **{unit: getattr(usage, unit) - cut}), excess - cut
+        excess = usage.prompt_tokens - self._prompt_tokens_max
+        for unit in ("prompt", "cached_prompt", "cache_write", "image", "audio"):
+            if excess > 0:
+                cut = min(excess, getattr(usage, unit))
+                usage, excess = msgspec.structs.replace(usage, **{unit: getattr(usage, unit) - cut}), excess - cut
+        return usage
+
+    def _take(self, part: dict[str, Any]) -> bool:
+        before = self._uncounted
+        for name in ("content", "reasoning", "reasoning_content", "refusal"):
+            text = part.get(name)
+            if text.__class__ is str and text:
+                self._texts.append(text)
+                self._uncounted += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        for call in part.get("tool_calls") or ():
+            self._take_call(call)
+        if part.get("function_call"):
+            self._take_call({"function": part["function_call"]})
+        if self._uncounted > UNCOUNTED_BYTES_MAX:
+            self._count()
+            return True
+        return self._uncounted > before
+
+    def _take_call(self, call: object) -> None:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            return
+        for name in ("name", "arguments"):
+            text = function.get(name)
+            if isinstance(text, str) and text:
+                self._texts.append(text)
+                self._uncounted += len(text.encode("utf-8", "surrogatepass"))
+
+    def _count(self) -> int:
+        if self._texts:
+            self._counted = min(self._counted + self._tokenizer.count("".join(self._texts)), COUNT_MAX)
+            self._texts.clear()
+            self._uncounted = 0
+        return self._counted

@@ -1,0 +1,143 @@
+"""The tables of money. Amounts are nano-USD, times are Unix times in milliseconds, ids are text made in Python.
+
+Every table declares in `info` for how long its rows may be kept (`retention`, a category of `policy/privacy` rules): `billing` rows
+are the books, `metadata` says when, where and how much but never what.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, Text, text
+from sqlmodel import Field, SQLModel
+
+BIG: Any = BigInteger().with_variant(Integer(), "sqlite")
+"""A 64-bit integer on both databases; STRICT tables of SQLite know only INTEGER."""
+
+
+def _options(retention: str) -> dict[str, Any]:
+    return {"sqlite_strict": True, "info": {"retention": retention}}
+
+
+class Account(SQLModel, table=True):
+    """A balance. `prepaid`: posted - held + overdraft >= 0, always. `limit` (a key's budget): posted = -spent, overdraft = the limit."""
+
+    __tablename__ = "account"
+    __table_args__ = (
+        CheckConstraint("kind IN ('prepaid', 'limit')", name="account_kind"),
+        CheckConstraint("held >= 0", name="account_held"),
+        CheckConstraint("kind <> 'prepaid' OR posted - held + overdraft >= 0", name="account_never_below_zero"),
+        CheckConstraint("reset IS NULL OR reset IN ('daily', 'weekly', 'monthly')", name="account_reset"),
+        {**_options("billing"), "postgresql_with": {"fillfactor": "50"}},
+    )
+    id: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    posted: int = Field(default=0, sa_type=BIG)
+    held: int = Field(default=0, sa_type=BIG)
+    overdraft: int = Field(default=0, sa_type=BIG)
+    reset: str | None = Field(default=None, sa_type=Text)
+    period_start: int | None = Field(default=None, sa_type=BIG)
+    period_end: int | None = Field(default=None, sa_type=BIG)
+    created_at: int = Field(sa_type=BIG)
+
+
+class Hold(SQLModel, table=True):
+    """Money set aside for one generation, in its account and in every limit named in `limits` (ids joined by commas)."""
+
+    __tablename__ = "hold"
+    __table_args__ = (
+        CheckConstraint("charge >= 0 AND charge <= amount", name="hold_charge"),
+        CheckConstraint("state IN (0, 1, 2, 3)", name="hold_state"),
+        Index("hold_open", "boot_id", postgresql_where=text("state = 0"), sqlite_where=text("state = 0")),
+        _options("billing"),
+    )
+    id: str = Field(primary_key=True, sa_type=Text)
+    account_id: str = Field(sa_type=Text, foreign_key="account.id")
+    limits: str = Field(default="", sa_type=Text)
+    amount: int = Field(sa_type=BIG)
+    state: int = Field(default=0, sa_type=Integer)
+    charge: int = Field(default=0, sa_type=BIG)
+    boot_id: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BIG)
+    closed_at: int | None = Field(default=None, sa_type=BIG)
+
+
+class Entry(SQLModel, table=True):
+    """One leg of a transaction. Rows are only ever added (a trigger refuses anything else); the legs of a transaction sum to zero.
+
+    `account_id` is an account, or a house account that exists only here: `house:revenue`, `house:cash`.
+    """
+
+    __tablename__ = "entry"
+    __table_args__ = (Index("entry_account", "account_id", "at"), _options("billing"))
+    transaction_id: str = Field(primary_key=True, sa_type=Text)
+    leg: int = Field(primary_key=True, sa_type=Integer)
+    account_id: str = Field(sa_type=Text)
+    amount: int = Field(sa_type=BIG)
+    kind: str = Field(sa_type=Text)
+    reason: str | None = Field(default=None, sa_type=Text)
+    at: int = Field(sa_type=BIG)
+
+
+class Boot(SQLModel, table=True):
+    """One start of a serving process; open holds of a boot that is gone are for recovery."""
+
+    __tablename__ = "boot"
+    __table_args__ = (_options("metadata"),)
+    id: str = Field(primary_key=True, sa_type=Text)
+    started_at: int = Field(sa_type=BIG)
+    heartbeat_at: int = Field(sa_type=BIG)
+    fenced: int = Field(default=0, sa_type=Integer)
+
+
+class PriceVersion(SQLModel, table=True):
+    """A price as it was when a generation was admitted: `rates` is the JSON of `metering.price.Price`. Never changed."""
+
+    __tablename__ = "price_version"
+    __table_args__ = (_options("billing"),)
+    id: str = Field(primary_key=True, sa_type=Text)
+    rates: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BIG)
+
+
+class Generation(SQLModel, table=True):
+    """One answered (or failed) request: when, where, how much. `attempts` is JSON of providers, statuses, times and error classes."""
+
+    __tablename__ = "generation"
+    __table_args__ = (
+        Index("generation_account", "account_id", "created_at"),
+        Index("generation_key", "key_id", "created_at"),
+        _options("metadata"),
+    )
+    id: str = Field(primary_key=True, sa_type=Text)
+    account_id: str = Field(sa_type=Text)
+    key_id: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BIG)
+    model: str = Field(sa_type=Text)
+    provider: str | None = Field(default=None, sa_type=Text)
+    endpoint: str | None = Field(default=None, sa_type=Text)
+    price_id: str | None = Field(default=None, sa_type=Text)
+    api_type: str = Field(sa_type=Text)
+    streamed: int = Field(sa_type=Integer)
+    outcome: str = Field(sa_type=Text)
+    finish_reason: str | None = Field(default=None, sa_type=Text)
+    native_finish_reason: str | None = Field(default=None, sa_type=Text)
+    error_type: str | None = Field(default=None, sa_type=Text)
+    upstream_id: str | None = Field(default=None, sa_type=Text)
+    usage_source: str | None = Field(default=None, sa_type=Text)
+    prompt: int = Field(default=0, sa_type=BIG)
+    cached_prompt: int = Field(default=0, sa_type=BIG)
+    cache_write: int = Field(default=0, sa_type=BIG)
+    image: int = Field(default=0, sa_type=BIG)
+    audio: int = Field(default=0, sa_type=BIG)
+    completion: int = Field(default=0, sa_type=BIG)
+    reasoning: int = Field(default=0, sa_type=BIG)
+    audio_completion: int = Field(default=0, sa_type=BIG)
+    held: int = Field(sa_type=BIG)
+    total_pico: int = Field(default=0, sa_type=BIG)
+    charge: int = Field(default=0, sa_type=BIG)
+    remainder: int = Field(default=0, sa_type=BIG)
+    shortfall: int = Field(default=0, sa_type=BIG)
+    first_byte_ms: int | None = Field(default=None, sa_type=Integer)
+    duration_ms: int = Field(sa_type=Integer)
+    attempts: str = Field(default="[]", sa_type=Text)
+    origin: str | None = Field(default=None, sa_type=Text)
+    title: str | None = Field(default=None, sa_type=Text)

@@ -1,0 +1,246 @@
+"""The catalog: who made which model, who serves it, and at what price; data rows in, one immutable `Catalog` out.
+
+Rows come from the files in `catalog/` and from one file of the operator's, which is read last. A row of the operator's replaces the
+built-in row of the same table and id (an endpoint's id is its provider and its model) and nothing else: the endpoints of a
+replaced model or provider stay and use the new row.
+"""
+
+import datetime
+import difflib
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Final, TypeVar, get_args
+
+import msgspec
+
+from metering.price import Price, unpriced
+from providers.catalog_rows import (
+    CatalogError,
+    CompanyRow,
+    DialectName,
+    EndpointRow,
+    ModelRow,
+    ProviderRow,
+    Sourced,
+    check_base_url,
+    price_of,
+    read,
+)
+from providers.provider import Company, DataPolicy, Endpoint, Model, Provider
+
+__all__ = ["BUILT", "DIALECTS", "Catalog", "CatalogError", "check", "load", "show"]
+
+BUILT: Final = frozenset({"openai", "echo"})
+"""Dialects that have code. Endpoints of the other known ones load and wait."""
+DIALECTS: Final = frozenset(get_args(DialectName))
+
+BUILT_IN: Final = Path(__file__).parent / "catalog"
+DEAREST_COMPLETION: Final = 1000 * 10**6
+"""1,000 USD per million tokens in pico-USD per token: above any price seen so far, so a slip of the decimal point."""
+
+Rows = dict[tuple[str, str], Sourced]
+Named = TypeVar("Named", Model, Provider)
+
+
+class Catalog(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable snapshot, each table by id. `rows` says where each row is from.
+
+    `endpoints` has an entry, perhaps empty, for every model: those that can be spoken to, in file order; whether their price and key
+    will do is the route's to judge. `waiting` holds the endpoints whose dialect has no code yet.
+    """
+
+    companies: dict[str, Company]
+    models: dict[str, Model]
+    providers: dict[str, Provider]
+    endpoints: dict[str, tuple[Endpoint, ...]]
+    waiting: tuple[Endpoint, ...] = ()
+    rows: Rows = {}
+
+    def close_names(self, model_id: str, n: int = 3) -> list[str]:
+        """Ids of offered models that look like `model_id`, best first, for the message about an unknown one."""
+        if len(model_id) > 100:  # difflib is quadratic and the name is the client's
+            return []
+        offered = [known for known, endpoints in self.endpoints.items() if endpoints]
+        names = {known.partition("/")[2].lower(): known for known in offered} | {known.lower(): known for known in offered}
+        matches = difflib.get_close_matches(model_id.lower(), names, n=2 * n)
+        return list(dict.fromkeys(names[match] for match in matches))[:n]
+
+    def prices(self) -> dict[str, Price]:
+        """Every price by its id, for the table of price versions."""
+        return {endpoint.price_id: endpoint.price for endpoint in self.every_endpoint()}
+
+    def every_endpoint(self) -> list[Endpoint]:
+        """The endpoints that may be offered, then those that wait for their dialect."""
+        return [*(endpoint for endpoints in self.endpoints.values() for endpoint in endpoints), *self.waiting]
+
+
+def load(path: str | None, *, built: frozenset[str] = BUILT) -> Catalog:
+    """The built-in catalog plus the operator's file at `path`, if there is one. CatalogError if a file cannot be used."""
+    built_in = _unique(row for file in sorted(BUILT_IN.glob("*.toml")) for row in read(file, name=f"catalog/{file.name}", built_in=True))
+    own = _unique(read(Path(path), name=path, built_in=False)) if path else {}
+    rows = built_in | own
+    models = {row.id: _model(row) for sourced in rows.values() if isinstance(row := sourced.row, ModelRow)}
+    providers = {row.slug: _provider(sourced, row) for sourced in rows.values() if isinstance(row := sourced.row, ProviderRow)}
+    companies = {model.company: Company(slug=model.company, name=model.company) for model in models.values()}
+    companies |= {
+        row.slug: Company(slug=row.slug, name=row.name) for sourced in rows.values() if isinstance(row := sourced.row, CompanyRow)
+    }
+    endpoints = [
+        _endpoint(sourced, row, models=models, providers=providers, rows=rows)
+        for sourced in rows.values()
+        if isinstance(row := sourced.row, EndpointRow)
+    ]
+    return Catalog(
+        companies=companies,
+        models=models,
+        providers=providers,
+        endpoints={id: tuple(e for e in endpoints if e.model.id == id and e.provider.dialect in built) for id in models},
+        waiting=tuple(e for e in endpoints if e.provider.dialect not in built),
+        rows=rows,
+    )
+
+
+def check(catalog: Catalog, today: datetime.date) -> list[str]:
+    """What is impossible or suspicious, one line each; an empty list is a clean catalog."""
+    served = {endpoint.model.id for endpoint in catalog.every_endpoint()}
+    findings = [finding for sourced in catalog.rows.values() for finding in _check_row(sourced, today)]
+    for model in catalog.models.values():
+        sourced = catalog.rows["model", model.id]
+        if model.context_length <= 0:
+            findings.append(f"{sourced}: context_length: {model.context_length} tokens hold no prompt; correct it")
+        if model.id not in served:
+            findings.append(f"{sourced}: no endpoint serves this model; add an [[endpoint]] or remove the model")
+    for endpoint in catalog.every_endpoint():
+        sourced = catalog.rows["endpoint", endpoint.id]
+        findings += [f"{sourced}: {finding}" for finding in _check_endpoint(endpoint)]
+    return findings
+
+
+def show(catalog: Catalog) -> list[dict[str, str | int | None]]:
+    """One row for each endpoint, as `tollway catalog show` prints it; prices in USD per million tokens."""
+    return [
+        {
+            "model": endpoint.model.id,
+            "provider": endpoint.provider.slug,
+            "upstream_model": endpoint.upstream_model,
+            "dialect": endpoint.provider.dialect,
+            "api_key_env": endpoint.provider.api_key_env,
+            "context_length": endpoint.context_length,
+            "max_output_tokens": endpoint.max_output_tokens,
+            "prompt": _per_million(endpoint.price.prompt),
+            "completion": _per_million(endpoint.price.completion),
+            "cached_prompt": _per_million(endpoint.price.rate("cached_prompt")),
+            "state": _state(endpoint, waiting=endpoint in catalog.waiting),
+        }
+        for endpoint in catalog.every_endpoint()
+    ]
+
+
+def _unique(rows: Iterable[Sourced]) -> Rows:
+    unique: Rows = {}
+    for sourced in rows:
+        if earlier := unique.get(sourced.key):
+            raise CatalogError(f"{sourced}: stands twice (first in {earlier.file}); keep one of the two")
+        unique[sourced.key] = sourced
+    return unique
+
+
+def _model(row: ModelRow) -> Model:
+    midnight = datetime.time(tzinfo=datetime.UTC)
+    return Model(
+        id=row.id,
+        name=row.name or row.id,
+        company=row.company or row.id.partition("/")[0],
+        context_length=row.context_length,
+        created=row.created if isinstance(row.created, int) else int(datetime.datetime.combine(row.created, midnight).timestamp()),
+        description=row.description,
+        tokenizer=row.tokenizer,
+        input_modalities=row.input_modalities,
+        output_modalities=row.output_modalities,
+    )
+
+
+def _provider(sourced: Sourced, row: ProviderRow) -> Provider:
+    check_base_url(sourced, row)
+    return Provider(
+        slug=row.slug,
+        name=row.name or row.slug,
+        dialect=row.dialect,
+        base_url=row.base_url.rstrip("/"),
+        api_key_env=row.api_key_env,
+        max_tokens_field=row.max_tokens_field,
+        data_policy=DataPolicy(trains=row.data_policy.trains, retention_days=row.data_policy.retention_days),
+    )
+
+
+def _endpoint(sourced: Sourced, row: EndpointRow, *, models: dict[str, Model], providers: dict[str, Provider], rows: Rows) -> Endpoint:
+    model = _named(row.model, models, sourced=sourced, field="model")
+    provider = _named(row.provider, providers, sourced=sourced, field="provider")
+    context_length = model.context_length if row.context_length is None else row.context_length
+    max_output_tokens = row.max_output_tokens
+    if max_output_tokens is not None and max_output_tokens > context_length:
+        if not sourced.built_in or rows["model", model.id].built_in:
+            sourced.refuse("max_output_tokens", f"{max_output_tokens} is above the context_length {context_length}; lower it")
+        max_output_tokens = context_length  # the operator made the model smaller than the built-in endpoint knew it
+    price = price_of(sourced, row)
+    return Endpoint(
+        id=sourced.key[1],
+        model=model,
+        provider=provider,
+        upstream_model=row.upstream_model or model.id.partition("/")[2],
+        price=price,
+        price_id=price.id,
+        context_length=context_length,
+        max_output_tokens=max_output_tokens,
+        priority=row.priority,
+        quantization=row.quantization,
+        capabilities=frozenset(row.capabilities),
+    )
+
+
+def _named(name: str, known: dict[str, Named], *, sourced: Sourced, field: str) -> Named:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f", or did you mean {close[0]!r}?" if close else ""
+        sourced.refuse(field, f"there is no {field} {name!r}; add a [[{field}]] for it{hint}")
+    return known[name]
+
+
+def _check_row(sourced: Sourced, today: datetime.date) -> list[str]:
+    findings = []
+    # A company's name is no claim about the market: it needs no source.
+    if sourced.built_in and sourced.key[0] != "company":
+        findings += [
+            f"{sourced}: {field}: is missing in a built-in row; add it" for field in ("source", "date") if not getattr(sourced.row, field)
+        ]
+    if sourced.row.date and sourced.row.date > today:
+        findings.append(f"{sourced}: date: {sourced.row.date} is in the future; write the day on which the source was read")
+    return findings
+
+
+def _check_endpoint(endpoint: Endpoint) -> list[str]:
+    price, findings = endpoint.price, []
+    if missing := unpriced(price, frozenset()):
+        findings.append(f"price: no rate for {' and '.join(missing)}, so it is not offered; add it")
+    if price.completion is not None and price.completion > DEAREST_COMPLETION:
+        findings.append(f"price.completion: {_per_million(price.completion)} USD per million tokens is above 1000; check the decimal point")
+    if price.cached_prompt is not None and price.prompt is not None and price.cached_prompt > price.prompt:
+        findings.append("price.cached_prompt: a cached token costs more than a fresh one; check both")
+    if price.prompt == 0 and price.completion == 0 and not price.request:
+        findings.append("price: prompt and completion are 0, so it is free; is that meant?")
+    if endpoint.context_length <= 0 and endpoint.context_length != endpoint.model.context_length:
+        findings.append(f"context_length: {endpoint.context_length} tokens hold no prompt; correct it")
+    return findings
+
+
+def _state(endpoint: Endpoint, *, waiting: bool) -> str:
+    if waiting:
+        return f"waits: dialect {endpoint.provider.dialect} is not built"
+    if missing := unpriced(endpoint.price, frozenset()):
+        return f"blocked: no price for {' and '.join(missing)}"
+    return "offered"
+
+
+def _per_million(pico_per_token: int | None) -> str | None:
+    return None if pico_per_token is None else f"{Decimal(pico_per_token) / 10**6:f}"

@@ -1,0 +1,207 @@
+"""The `openai` dialect: any server that speaks OpenAI's chat completions. Canonical already, so events are checked, not translated."""
+
+import math
+from typing import Any
+
+import msgspec
+
+from providers.content import Content
+from providers.errors import ProviderError, ProviderInvalidAnswer, ProviderUnavailable, from_status
+from providers.provider import Call, Event, Events
+from providers.sse import EventSplitter
+from providers.wire import Response, Wire
+
+RETRY_AFTER_SECONDS_MAX = 24 * 3600
+
+
+class OpenAIDialect:
+    """One POST per attempt. A stream is complete when every choice has a finish_reason or the server said [DONE]."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def stream(self, call: Call) -> Events:
+        response = await self._wire.post(
+            call.endpoint.provider.base_url.rstrip("/") + "/chat/completions", headers=_headers(call), body=_payload(call)
+        )
+        with response:
+            if response.status // 100 != 2:
+                raise await _refusal(response)
+            if call.request.stream:
+                async for batch in self._events(response, call.request.n):
+                    yield batch
+            else:
+                yield [_completion(await response.body())]
+
+    async def _events(self, response: Response, choices: int) -> Events:
+        splitter, ending = EventSplitter(self._wire.bounds.event_bytes_max), _Ending(choices)
+        first = await response.read()
+        if first is not None and first.lstrip()[:1] == b"{":
+            yield [_as_chunk(_completion(first + await response.body()))]
+            return
+        while first is not None:
+            batch = ending.note(splitter.feed(first))
+            if batch:
+                yield batch
+            if ending.done:
+                return
+            first = await response.read()
+        batch = ending.note(_whole(splitter.rest()))
+        if batch:
+            yield batch
+        ending.check()
+
+    async def aclose(self) -> None:
+        await self._wire.aclose()
+
+
+class _Ending:
+    """Decodes events and knows whether the stream has ended properly."""
+
+    def __init__(self, choices: int) -> None:
+        self.done = False
+        self._seen = False
+        self._unfinished = set(range(choices))
+
+    def note(self, datas: list[bytes]) -> list[Event]:
+        events = []
+        for data in datas:
+            if self.done:
+                break
+            if data.strip() == b"[DONE]":
+                self.done = True
+                self._require(self._seen)
+                break
+            event = _event(data)
+            self._seen = True
+            for choice in event["choices"]:
+                if choice.get("finish_reason"):
+                    self._unfinished.discard(choice.get("index", 0))
+            events.append(event)
+        return events
+
+    def check(self) -> None:
+        self._require(self._seen)
+        if self._unfinished and not self.done:
+            raise ProviderUnavailable("the provider's stream ended in the middle of the answer")
+
+    def _require(self, seen: bool) -> None:
+        if not seen:
+            raise ProviderInvalidAnswer("the provider sent an empty stream")
+
+
+def _headers(call: Call) -> dict[str, str]:
+    headers = {
+        "content-type": "application/json",
+        "accept": "text/event-stream" if call.request.stream else "application/json",
+        "accept-encoding": "identity",
+        "user-agent": "tollway",
+    }
+    if call.api_key:
+        headers["authorization"] = f"Bearer {call.api_key}"
+    return headers
+
+
+def _payload(call: Call) -> bytes:
+    body = dict(call.request.body.reveal())
+    body["model"] = call.endpoint.upstream_model
+    if call.max_tokens is not None:
+        sent: list[str] = [name for name in ("max_tokens", "max_completion_tokens") if name in body]
+        body.update(dict.fromkeys(sent or [call.endpoint.provider.max_tokens_field], call.max_tokens))
+    if call.request.stream:
+        options = body.get("stream_options")
+        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    return msgspec.json.encode(body)
+
+
+async def _refusal(response: Response) -> ProviderError:
+    """The error for a status that is not 2xx. The text is the provider's, so it is content."""
+    raw = await response.body()
+    code, message = _error_of(_json_or_none(raw))
+    detail = Content(message) if message else None
+    return from_status(response.status, code=code, detail=detail, retry_after_seconds=_retry_after(response.headers))
+
+
+def _error_of(body: object) -> tuple[str | None, str | None]:
+    """(code, message) of an error body in the shapes seen in the field; (None, None) for anything else."""
+    error = body.get("error", body) if isinstance(body, dict) else None
+    if isinstance(error, str):
+        return None, error
+    if not isinstance(error, dict):
+        return None, None
+    code, message = error.get("code") or error.get("type"), error.get("message") or error.get("detail")
+    return str(code)[:100] if isinstance(code, str | int) else None, message if isinstance(message, str) else None
+
+
+def _retry_after(headers: dict[str, str]) -> int | None:
+    try:
+        seconds = math.ceil(float(headers["retry-after"]))
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0), RETRY_AFTER_SECONDS_MAX)
+
+
+def _completion(raw: bytes) -> Event:
+    event = _decoded(raw)
+    for choice in event["choices"]:
+        if not isinstance(choice.get("message"), dict):
+            raise ProviderInvalidAnswer("the provider's answer has a choice without a message")
+    if not event["choices"]:
+        raise ProviderInvalidAnswer("the provider's answer has no choices")
+    return event
+
+
+def _event(data: bytes) -> Event:
+    event = _decoded(data)
+    for choice in event["choices"]:
+        delta = choice.get("delta")
+        if delta is None:
+            choice["delta"] = {}
+        elif not isinstance(delta, dict):
+            raise ProviderInvalidAnswer("the provider sent an event whose delta is not an object")
+    return event
+
+
+def _decoded(raw: bytes) -> Event:
+    """A JSON object with a list of choices, its usage at the top. An `error` in it is raised, whatever the HTTP status was."""
+    event = _json_or_none(raw)
+    if not isinstance(event, dict):
+        raise ProviderInvalidAnswer("the provider's answer is not a JSON object")
+    if event.get("error"):
+        raise _error_in_answer(event)
+    choices = event.setdefault("choices", [])
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise ProviderInvalidAnswer("the provider's answer has no list of choices")
+    groq = event.pop("x_groq", None)
+    if isinstance(groq, dict) and "usage" in groq and not event.get("usage"):
+        event["usage"] = groq["usage"]
+    return event
+
+
+def _error_in_answer(event: dict[str, Any]) -> ProviderError:
+    code, message = _error_of(event)
+    status = int(code) if code and code.isdecimal() and 400 <= int(code) < 600 else 502
+    return from_status(status, code=code, detail=Content(message) if message else None)
+
+
+def _as_chunk(completion: Event) -> Event:
+    """A whole completion as one chunk: a server that ignored `stream` still gives its client a stream."""
+    for choice in completion["choices"]:
+        message = choice.pop("message")
+        calls = message.get("tool_calls")
+        if isinstance(calls, list):
+            message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls) if isinstance(call, dict)]
+        choice["delta"] = message
+    return completion
+
+
+def _whole(rest: bytes) -> list[bytes]:
+    """The last event if only its blank line is missing; a torn one does not count."""
+    return [rest] if rest and (rest.strip() == b"[DONE]" or isinstance(_json_or_none(rest), dict)) else []
+
+
+def _json_or_none(raw: bytes) -> object:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,77 @@
+"""How large a prompt is: a bound by size before anything is counted, and a count by the model's tokenizer where it matters."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, Final
+
+from metering.tokens import Tokenizer
+
+TOKENS_PER_MESSAGE: Final = 3
+"""OpenAI's published overhead: three tokens around each message, three to open the answer."""
+BOUND_PER_MESSAGE: Final = 16
+BYTES_PER_TOKEN_BOUND: Final = 2
+IMAGE_TOKENS: Final = 4096
+"""Bound for one image: above what the large providers count for the largest one at high detail."""
+AUDIO_BYTES_PER_TOKEN: Final = 256
+INLINE_CHARACTERS_MAX: Final = 8 * 1024
+
+
+def bound(body: dict[str, Any], raw_bytes: int) -> int:
+    """An upper bound for the prompt tokens of a chat request of `raw_bytes`: half a token per byte of text, fixed bounds for media."""
+    media_bytes = media_tokens = 0
+    for part in _media(body):
+        size = _size(part)
+        media_bytes += size
+        media_tokens += size // AUDIO_BYTES_PER_TOKEN + 64 if part.get("type") == "input_audio" else IMAGE_TOKENS
+    text_bytes = max(0, raw_bytes - media_bytes)
+    return -(-text_bytes // BYTES_PER_TOKEN_BOUND) + BOUND_PER_MESSAGE * len(body["messages"]) + media_tokens
+
+
+async def count(body: dict[str, Any], tokenizer: Tokenizer) -> int:
+    """The prompt's tokens by this tokenizer, images at their bound; long texts are counted in a thread."""
+    texts = list(_texts(body))
+    media = sum(IMAGE_TOKENS for _ in _media(body))
+    fixed = TOKENS_PER_MESSAGE * (len(body["messages"]) + 1) + media
+    if sum(map(len, texts)) <= INLINE_CHARACTERS_MAX:
+        return fixed + sum(map(tokenizer.count, texts))
+    return fixed + await asyncio.to_thread(lambda: sum(map(tokenizer.count, texts)))
+
+
+def _texts(body: dict[str, Any]) -> Iterator[str]:
+    for message in body["messages"]:
+        content = message.get("content")
+        if isinstance(content, str):
+            yield content
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part.get("text"), str):
+                yield part["text"]
+        for call in message.get("tool_calls") or ():
+            yield from _strings(call)
+    for name in ("tools", "functions", "response_format"):
+        yield from _strings(body.get(name))
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Every text in a JSON value, keys included: what a provider serialises into the prompt. Depth is bounded by the parser."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def _media(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for message in body["messages"]:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if part.get("type") in ("image_url", "input_audio", "file", "video_url"):
+                yield part
+
+
+def _size(part: dict[str, Any]) -> int:
+    """Bytes of the data inside a media part."""
+    return sum(len(text) for text in _strings(part))

@@ -1,0 +1,108 @@
+"""What the gateway and a wire dialect say to each other: `ChatRequest` in, batches of canonical events out."""
+
+from collections.abc import AsyncGenerator
+from typing import Any, Protocol
+
+import msgspec
+
+from metering.price import Price
+from providers.content import Content
+
+Event = dict[str, Any]
+"""One chat completion chunk as decoded JSON, or one whole chat completion; usage stands where OpenAI puts it."""
+
+Events = AsyncGenerator[list[Event], None]
+"""Events in the batches they arrived in: what came in one read leaves in one write."""
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The canonical request: OpenAI's chat request as the client sent it, and what routing and metering need to know of it.
+
+    `body` holds every field that a provider may see, unknown ones included; `prompt_tokens_max` is an upper bound by size.
+    """
+
+    body: Content[dict[str, Any]]
+    model: str
+    stream: bool
+    include_usage: bool
+    max_tokens: int | None
+    n: int
+    prompt_tokens_max: int
+    extras: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset()
+    models: tuple[str, ...] = ()
+    preferences: dict[str, Any] = {}
+
+
+class Company(msgspec.Struct, frozen=True, kw_only=True):
+    """Who made a model."""
+
+    slug: str
+    name: str
+
+
+class DataPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider does with prompts. None = unknown = assume the worst."""
+
+    trains: bool | None = None
+    retention_days: int | None = None
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model under its public id `company/model`. `created` is a Unix time in seconds, 0 = unknown."""
+
+    id: str
+    name: str
+    company: str
+    context_length: int
+    created: int = 0
+    description: str = ""
+    tokenizer: str = "o200k_base"
+    input_modalities: tuple[str, ...] = ("text",)
+    output_modalities: tuple[str, ...] = ("text",)
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """Who serves models: one row per account-wide base URL and wire dialect."""
+
+    slug: str
+    name: str
+    dialect: str
+    base_url: str = ""
+    api_key_env: str | None = None
+    max_tokens_field: str = "max_tokens"
+    data_policy: DataPolicy = DataPolicy()
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One model at one provider at one price. `id` is `provider/model-id`; `price_id` is frozen into each generation."""
+
+    id: str
+    model: Model
+    provider: Provider
+    upstream_model: str
+    price: Price
+    price_id: str
+    context_length: int
+    max_output_tokens: int | None = None
+    priority: int = 0
+    quantization: str | None = None
+    capabilities: frozenset[str] = frozenset()
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt: the request as this endpoint gets it. `max_tokens` is what to send, None = send no limit."""
+
+    request: ChatRequest
+    endpoint: Endpoint
+    api_key: str | None
+    max_tokens: int | None
+    generation_id: str
+
+
+class Dialect(Protocol):
+    """A wire dialect. `stream` raises ProviderError before its first batch or, for a stream that breaks, later."""
+
+    def stream(self, call: Call) -> Events: ...
+
+    async def aclose(self) -> None: ...

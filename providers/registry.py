@@ -1,0 +1,19 @@
+"""The wire dialects that are built, by name. A provider row names its dialect; a new dialect is one file and one line here."""
+
+from collections.abc import Callable
+from typing import Final
+
+from providers.echo import EchoDialect
+from providers.openai import OpenAIDialect
+from providers.provider import Dialect
+from providers.wire import Wire
+
+DIALECTS: Final[dict[str, Callable[[Wire], Dialect]]] = {
+    "openai": OpenAIDialect,
+    "echo": lambda wire: EchoDialect(),
+}
+
+
+def dialects(wire: Wire) -> dict[str, Dialect]:
+    """One instance of every built dialect, sharing one pool of connections."""
+    return {name: build(wire) for name, build in DIALECTS.items()}

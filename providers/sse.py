@@ -1,0 +1,52 @@
+"""Server-sent events: bytes in any chunking -> the data of each complete event. The same bytes give the same events, however split."""
+
+from providers.errors import ProviderInvalidAnswer
+
+
+class EventSplitter:
+    """`feed` bytes as they come; `rest` is what stood after the last complete event when the stream ended."""
+
+    def __init__(self, event_bytes_max: int) -> None:
+        self._max = event_bytes_max
+        self._buffer = bytearray()
+        self._after_cr = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The data of the events that this chunk completes. ProviderInvalidAnswer if one exceeds the bound."""
+        if self._after_cr or b"\r" in chunk:
+            chunk = self._line_feeds(chunk)
+        buffer = self._buffer
+        searched = max(0, len(buffer) - 1)
+        buffer += chunk
+        if buffer.find(b"\n\n", searched) < 0:
+            self._bound(len(buffer))
+            return []
+        *blocks, rest = bytes(buffer).split(b"\n\n")
+        self._buffer = bytearray(rest)
+        self._bound(max(len(rest), *map(len, blocks)))
+        return [data for block in blocks if (data := _data(block))]
+
+    def rest(self) -> bytes:
+        """The data of a last event that lacks its blank line; empty if there is none."""
+        return _data(bytes(self._buffer))
+
+    def _line_feeds(self, chunk: bytes) -> bytes:
+        """CRLF and CR become LF, also when a CRLF is cut in two."""
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+            self._after_cr = False
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _bound(self, size: int) -> None:
+        if size > self._max:
+            raise ProviderInvalidAnswer(f"the provider sent an event larger than {self._max} bytes")
+
+
+def _data(block: bytes) -> bytes:
+    """The joined `data:` lines of one event; comments and other fields do not count."""
+    if block.startswith(b"data: ") and b"\n" not in block:
+        return block[6:]
+    lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines)

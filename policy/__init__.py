@@ -1,0 +1,11 @@
+"""Decides: who is calling, what they may do, which endpoints in which order, and what may be kept. Opens no provider socket.
+
+`keys` creates and revokes API keys (only their HMAC is stored), `caller` turns a token into a `Caller`, `limits` holds requests and
+tokens per minute (memory or Redis, one rule set), `route` is pure: request + caller + catalog -> the ordered endpoints, the
+ceiling, and the funnel that explains every endpoint kept or removed.
+
+Invariants:
+- everything here happens before a provider is called, and can refuse with the reason;
+- randomness and time are arguments; `route.plan` gives the same answer for the same inputs;
+- limits fail open with a metric, money fails closed.
+"""

@@ -1,0 +1,87 @@
+"""Who is calling: a bearer token -> Caller, through a cache of at most one second, so that a revoked key is dead within one second."""
+
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+from sqlmodel import Session
+
+from metering import ledger
+from metering.database import Database
+from metering.tables import Account
+from policy import keys
+from policy.errors import Unauthenticated
+from policy.tables import Key
+
+FRESH_MS: Final = 1000
+CACHED_MAX: Final = 10_000
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """An account acting through one of its keys. `limits` are the ledger's limit rows that every hold must also fit into."""
+
+    account_id: str
+    key_id: str
+    kind: str
+    limits: tuple[str, ...] = ()
+    period_end: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    expires_at: int | None = None
+    revoked: bool = False
+
+
+class Callers:
+    """`identify` tokens. Unknown tokens are remembered too, so that guessing costs the database at most once a second per token."""
+
+    def __init__(self, database: Database, pepper: bytes) -> None:
+        self._database = database
+        self._pepper = pepper
+        self._cache: OrderedDict[str, tuple[int, Caller | None]] = OrderedDict()
+
+    async def identify(self, token: str | None, now: int) -> Caller:
+        """Unauthenticated for no token, a malformed, unknown, revoked or expired one."""
+        if not token:
+            raise Unauthenticated("No API key: send it as 'Authorization: Bearer sk-tw-v1-...'.")
+        if not keys.well_formed(token):
+            raise Unauthenticated("This is not a Tollway API key: it must be sk-tw-v1- and 46 characters; a character is wrong or missing.")
+        token_digest = keys.digest(token, self._pepper)
+        cached = self._cache.get(token_digest)
+        caller = cached[1] if cached and now - cached[0] < FRESH_MS else await self._look_up(token_digest, now)
+        if caller is None:
+            raise Unauthenticated("This API key does not exist here.")
+        if caller.revoked:
+            raise Unauthenticated("This API key was revoked.")
+        if caller.expires_at is not None and caller.expires_at <= now:
+            raise Unauthenticated("This API key has expired.")
+        return caller
+
+    async def _look_up(self, token_digest: str, now: int) -> Caller | None:
+        found = await self._database.read(_find, token_digest)
+        if found is not None and found.period_end is not None and found.period_end <= now:
+            await self._database.write(ledger.start_period, id=found.limits[0], now=now)
+            found = await self._database.read(_find, token_digest)
+        self._cache[token_digest] = (now, found)
+        self._cache.move_to_end(token_digest)
+        if len(self._cache) > CACHED_MAX:
+            self._cache.popitem(last=False)
+        return found
+
+
+def _find(session: Session, token_digest: str) -> Caller | None:
+    found = keys.find(session, token_digest)
+    return None if found is None else _caller(*found)
+
+
+def _caller(key: Key, limit: Account | None) -> Caller:
+    return Caller(
+        account_id=key.account_id,
+        key_id=key.id,
+        kind=key.kind,
+        limits=(limit.id,) if limit else (),
+        period_end=limit.period_end if limit else None,
+        requests_per_minute=key.requests_per_minute,
+        tokens_per_minute=key.tokens_per_minute,
+        expires_at=key.expires_at,
+        revoked=key.revoked_at is not None,
+    )

@@ -1,0 +1,65 @@
+"""Why a request is refused before any provider is called, in words that the gateway turns into HTTP.
+
+PolicyError                           the request may not go on
+|-- Unauthenticated                   no key, or not a valid one
+|-- Forbidden                         a valid key that may not do this
+|-- UnknownModel                      no model of this name can be used
+|-- NoEndpoint                        the model is known, but the account's rules or the request leave no endpoint for it
+|-- InvalidPreferences                the request's `provider` object has a field that is wrong or not known
+`-- LimitExceeded                     too many requests or tokens in this minute; passes later
+"""
+
+from typing import Any
+
+from providers.content import Content
+
+
+class PolicyError(Exception):
+    """Its text names what is wrong, never what a client wrote: it may be logged and shown."""
+
+
+class Unauthenticated(PolicyError):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Forbidden(PolicyError):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class UnknownModel(PolicyError):
+    """`model` is what the client asked for, which is content until a catalog knows it; `close` are public ids that resemble it."""
+
+    def __init__(self, model: str, close: list[str]) -> None:
+        super().__init__("no such model")
+        self.model = Content(model)
+        self.close = close
+
+
+class NoEndpoint(PolicyError):
+    """`funnel` has one object per step, with the endpoints it kept and removed; `failed_step` is the name of the one that kept none."""
+
+    def __init__(self, message: str, funnel: list[dict[str, Any]], failed_step: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.funnel = funnel
+        self.failed_step = failed_step
+
+
+class InvalidPreferences(PolicyError):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class LimitExceeded(PolicyError):
+    """`what` is "requests per minute" or "tokens per minute", `limit` how many; in `retry_after_seconds` (1 or more) it can pass."""
+
+    def __init__(self, what: str, limit: int, retry_after_seconds: int) -> None:
+        super().__init__(f"more than {limit} {what}; try again in {retry_after_seconds} s")
+        self.what = what
+        self.limit = limit
+        self.retry_after_seconds = retry_after_seconds

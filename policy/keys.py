@@ -1,0 +1,125 @@
+"""API keys: how they look, how they are made, stored, listed and revoked. The key itself is shown once and never stored.
+
+A key is `sk-tw-v1-` + 40 base62 characters (238 random bits) + 6 base62 characters of CRC-32 over what stands before, so that a
+mistyped key is refused without a database, and secret scanners can tell a real key from a look-alike. Stored is its HMAC-SHA-256
+under a pepper derived from TOLLWAY_SECRET_KEY: at 238 bits nothing slower is needed.
+"""
+
+import hashlib
+import hmac
+import re
+import string
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from sqlalchemy import func, update
+from sqlmodel import Session, col, select
+
+from metering import ledger
+from metering.periods import RESETS, period
+from metering.tables import Account, Generation
+from policy.tables import Key
+
+PREFIX: Final = "sk-tw-v1-"
+KINDS: Final = ("owner", "inference", "management")
+_ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_SHAPE: Final = re.compile(re.escape(PREFIX) + r"[0-9A-Za-z]{46}", re.ASCII)
+
+
+class NewKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key is created with. `limit` in nano-USD, `expires_at` in Unix milliseconds; None = without."""
+
+    account_id: str
+    kind: str
+    name: str
+    limit: int | None = None
+    reset: str | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    expires_at: int | None = None
+
+
+def derive(secret: str, purpose: str) -> bytes:
+    """A 32-byte key for one purpose from TOLLWAY_SECRET_KEY."""
+    return hmac.digest(secret.encode(), f"tollway:{purpose}".encode(), hashlib.sha256)
+
+
+def generate(random_below: Callable[[int], int]) -> str:
+    """A new key; `random_below(n)` is a cryptographic random integer below n (`secrets.randbelow`)."""
+    body = PREFIX + "".join(_ALPHABET[random_below(62)] for _ in range(40))
+    return body + _checksum(body)
+
+
+def well_formed(token: str) -> bool:
+    """Shape and checksum are right; says nothing about whether the key exists."""
+    return _SHAPE.fullmatch(token) is not None and token[-6:] == _checksum(token[:-6])
+
+
+def digest(token: str, pepper: bytes) -> str:
+    return hmac.digest(pepper, token.encode(), hashlib.sha256).hex()
+
+
+def create(session: Session, new: NewKey, *, token: str, pepper: bytes, id: str, now: int) -> Key:
+    """Stores a key's HMAC; its budget, if any, is an account row of kind `limit`. UnknownAccount if the account does not exist."""
+    ledger.balance(session, new.account_id)
+    limit_id = None
+    if new.limit is not None:
+        limit_id = id.replace("key_", "lim_", 1)
+        ledger.open_limit(session, id=limit_id, amount=new.limit, reset=new.reset, now=now)
+    fields = msgspec.structs.asdict(new)
+    del fields["limit"], fields["reset"]
+    key = Key(id=id, digest=digest(token, pepper), label=f"{token[:12]}...{token[-4:]}", limit_id=limit_id, created_at=now, **fields)
+    session.add(key)
+    session.flush()
+    return key
+
+
+def find(session: Session, token_digest: str) -> tuple[Key, Account | None] | None:
+    """The key and the row of its budget; None if no such key was ever made."""
+    key = session.exec(select(Key).where(Key.digest == token_digest)).one_or_none()
+    if key is None:
+        return None
+    return key, session.get(Account, key.limit_id) if key.limit_id else None
+
+
+def listed(session: Session, account_id: str) -> list[Key]:
+    return list(session.exec(select(Key).where(Key.account_id == account_id).order_by(col(Key.created_at), col(Key.id))))
+
+
+def revoke(session: Session, *, key_id: str, now: int) -> bool:
+    """False if there is no such key. Revoking twice keeps the first moment."""
+    unrevoked = (col(Key.id) == key_id, col(Key.revoked_at).is_(None))
+    session.connection().execute(update(Key).where(*unrevoked).values(revoked_at=now))
+    return session.get(Key, key_id) is not None
+
+
+def _checksum(body: str) -> str:
+    value, digits = zlib.crc32(body.encode()), ""
+    for _ in range(6):
+        value, digit = divmod(value, 62)
+        digits = _ALPHABET[digit] + digits
+    return digits
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """Nano-USD charged through one key: ever, and in the present UTC day, week (from Monday) and month."""
+
+    total: int
+    day: int
+    week: int
+    month: int
+
+
+def spending(session: Session, key_id: str, *, now: int) -> tuple[Key, Account | None, Spent]:
+    """A key that exists, its budget row and what it has spent."""
+    key = session.get_one(Key, key_id)
+    starts = [0, *(period(reset, now)[0] for reset in RESETS)]
+    sums = [_spent_since(session, key_id, start) for start in starts]
+    return key, session.get(Account, key.limit_id) if key.limit_id else None, Spent(*sums)
+
+
+def _spent_since(session: Session, key_id: str, start: int) -> int:
+    total = select(func.coalesce(func.sum(Generation.charge), 0)).where(Generation.key_id == key_id, Generation.created_at >= start)
+    return int(session.exec(total).one())

@@ -1,0 +1,15 @@
+"""Speaks HTTP to clients, and is the only place where things are wired together. Nobody imports it. Read `pipeline.py` first.
+
+    api/chat.py      raw ASGI: body -> ChatRequest; watches for a client that leaves
+    pipeline.py      answer(): plan -> hold -> attempt -> meter -> settle -> record
+    generation.py    the state machine of one generation and the task that owns it
+    watch.py         one ticker for all live generations: time-outs and keep-alives
+    streaming.py     events -> SSE, or collected -> JSON
+    errors.py        the one table from error class to HTTP status, type and code
+    services.py      everything that is opened at start and closed in reverse
+
+Invariants:
+- all that can refuse happens before the first content byte; afterwards there is only draining;
+- a generation belongs to its own task: a client that leaves interrupts it, it never takes the settlement along;
+- the settle is durable before the chunk with the usage (or the JSON answer) leaves.
+"""

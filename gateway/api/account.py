@@ -1,0 +1,142 @@
+"""GET key, GET credits, GET generation: what a key may know of its account. Amounts are JSON numbers in USD with all their digits."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from litestar import Request, get
+from litestar.datastructures import State
+
+from gateway.errors import BadRequest
+from gateway.services import Services
+from metering import generations, ledger
+from metering.money import format_rate, json_usd, now_ms
+from metering.price import Price, cost
+from metering.tables import Account, Generation
+from metering.usage import Usage
+from policy import keys
+from policy.caller import Caller
+
+Plain = Request[Any, Any, Any]
+
+
+@get(["/v1/key", "/api/v1/key", "/v1/auth/key", "/api/v1/auth/key"], summary="The key of this request: limit and usage")
+async def get_key(request: Plain, state: State) -> dict[str, Any]:
+    at: Services = state.services
+    caller = await caller_of(request, at)
+    now = now_ms()
+    key, limit, spent = await at.database.read(keys.spending, caller.key_id, now=now)
+    return {"data": key_object(key.label, caller, limit, spent, key.expires_at)}
+
+
+@get(["/v1/credits", "/api/v1/credits"], summary="Credits ever deposited and used, USD")
+async def get_credits(request: Plain, state: State) -> dict[str, Any]:
+    at: Services = state.services
+    caller = await caller_of(request, at)
+    balance = await at.database.read(ledger.balance, caller.account_id)
+    return {"data": {"total_credits": json_usd(balance.credits), "total_usage": json_usd(balance.usage)}}
+
+
+@get(["/v1/generation", "/api/v1/generation"], summary="One generation: what it used, what it cost and how that was computed")
+async def get_generation(request: Plain, state: State, id: str) -> dict[str, Any]:
+    at: Services = state.services
+    caller = await caller_of(request, at)
+    found = await at.database.read(generations.find, id, caller.account_id)
+    if found is None:
+        raise BadRequest("There is no such generation in this account.", param="id", status=404, error_type="not_found")
+    return {"data": generation_object(*found)}
+
+
+async def caller_of(request: Plain, at: Services) -> Caller:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return await at.callers.identify(token.strip() if scheme.lower() == "bearer" else None, now_ms())
+
+
+def key_object(label: str, caller: Caller, limit: Account | None, spent: "keys.Spent", expires_at: int | None) -> dict[str, Any]:
+    """OpenRouter's key object; what this gateway does not have is null, empty or false."""
+    remaining = None if limit is None else json_usd(max(0, limit.overdraft + limit.posted - limit.held))
+    usage = {"usage": spent.total, "usage_daily": spent.day, "usage_weekly": spent.week, "usage_monthly": spent.month}
+    return {
+        "label": label,
+        "limit": None if limit is None else json_usd(limit.overdraft),
+        "limit_remaining": remaining,
+        "limit_reset": None if limit is None else limit.reset,
+        "include_byok_in_limit": False,
+        **{name: json_usd(amount) for name, amount in usage.items()},
+        **dict.fromkeys(("byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly"), 0),
+        "is_free_tier": False,
+        "is_management_key": caller.kind == "management",
+        "is_provisioning_key": caller.kind == "management",
+        "creator_user_id": None,
+        "expires_at": None if expires_at is None else iso(expires_at),
+        "rate_limit": {"requests": caller.requests_per_minute or -1, "interval": "1m", "note": "requests per minute; -1 = no limit"},
+        "free_model_daily_requests": {"used": 0, "limit": 0, "remaining": 0},
+        "allowed_data_regions": [],
+        "organization_id": None,
+        "workspace_id": None,
+        "budgets": [],
+        "effective_budget": None,
+    }
+
+
+def generation_object(row: Generation, rates: Price | None) -> dict[str, Any]:
+    """OpenRouter's generation object, and our `cost_arithmetic`: each line units x rate, their sum, and the remainder of the floor."""
+    usage = Usage(**{name: getattr(row, name) for name in Usage.__struct_fields__})
+    lines = cost(usage, rates).lines if rates and row.charge + row.shortfall else ()
+    attempts = msgspec.json.decode(row.attempts)
+    return {
+        "id": row.id,
+        "upstream_id": row.upstream_id,
+        "total_cost": json_usd(row.charge),
+        "usage": json_usd(row.charge),
+        "cache_discount": None,
+        "upstream_inference_cost": json_usd(row.charge),
+        "created_at": iso(row.created_at),
+        "model": row.model,
+        "app_id": None,
+        "origin": row.origin or "",
+        "http_referer": row.origin,
+        "streamed": bool(row.streamed),
+        "cancelled": row.outcome == "cancelled",
+        "provider_name": row.provider,
+        "provider_responses": [
+            {
+                "provider_name": attempt["provider"],
+                "status": attempt["status"],
+                "latency": attempt["first_byte_ms"],
+                "endpoint_id": attempt["endpoint"],
+                "error_class": attempt["error_class"],
+                "started_ms": attempt["started_ms"],
+                "ended_ms": attempt["ended_ms"],
+            }
+            for attempt in attempts
+        ],
+        "latency": row.first_byte_ms,
+        "generation_time": row.duration_ms,
+        "moderation_latency": None,
+        "finish_reason": row.finish_reason,
+        "native_finish_reason": row.native_finish_reason,
+        "tokens_prompt": usage.prompt_tokens,
+        "tokens_completion": usage.completion_tokens,
+        "native_tokens_prompt": usage.prompt_tokens,
+        "native_tokens_completion": usage.completion_tokens,
+        "native_tokens_reasoning": usage.reasoning,
+        "native_tokens_cached": usage.cached_prompt,
+        "is_byok": False,
+        "api_type": row.api_type,
+        "outcome": row.outcome,
+        "error_type": row.error_type,
+        "usage_source": row.usage_source,
+        "hold": json_usd(row.held),
+        "cost_arithmetic": {
+            "price_version": row.price_id,
+            "lines": [{"unit": line.unit, "units": line.units, "usd_per_unit": format_rate(line.rate_pico)} for line in lines],
+            "total_usd": format_rate(row.total_pico),
+            "remainder_usd": format_rate(row.remainder),
+            "shortfall": json_usd(row.shortfall),
+        },
+    }
+
+
+def iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,98 @@
+"""POST chat/completions: who calls, what they ask, and a watch on the client while the generation's own task answers."""
+
+import asyncio
+import secrets
+import string
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.api import chat_body
+from gateway.asgi import Receive, Scope, bearer, headers_of, read_body, send_problem
+from gateway.errors import Busy, ClientGone, problem
+from gateway.generation import Generation, Interrupt
+from gateway.pipeline import answer
+from gateway.services import Services
+from gateway.streaming import ChatJson, ChatStream, Send, Writer
+from metering.money import now_ms
+from policy.caller import Caller
+from policy.errors import Forbidden
+from providers.provider import ChatRequest
+
+TITLE_CHARACTERS_MAX: Final = 64
+_ALNUM: Final = string.ascii_letters + string.digits
+
+
+async def chat_completions(scope: Scope, receive: Receive, send: Send, at: Services) -> None:
+    """Refusals that need no plan are answered here; everything else is the generation's."""
+    headers = headers_of(scope)
+    created_ms = now_ms()
+    try:
+        caller = await _inference_caller(headers, created_ms, at)
+        raw = await read_body(receive, headers, bytes_max=at.settings.body_bytes_max, seconds_max=at.settings.body_seconds)
+        request = chat_body.parse(raw)
+        if at.watch.full:
+            raise Busy("Too many generations are running in this process; try again in a moment.")
+    except ClientGone:
+        return
+    except Exception as error:  # noqa: BLE001 - the edge: every refusal becomes JSON with its status
+        await send_problem(send, problem(error), [])
+        return
+    await _own(_generation(request, caller, headers, created_ms, send), receive, at)
+
+
+async def _inference_caller(headers: dict[bytes, bytes], now: int, at: Services) -> Caller:
+    caller = await at.callers.identify(bearer(headers), now)
+    if caller.kind == "management":
+        raise Forbidden("This is a management key: it may use the account API, but not call models. Create an inference key.")
+    return caller
+
+
+def _generation(request: ChatRequest, caller: Caller, headers: dict[bytes, bytes], created_ms: int, send: Send) -> Generation:
+    id = generation_id(created_ms)
+    writer = Writer(send, [(b"x-generation-id", id.encode())])
+    return Generation(
+        id=id,
+        request=request,
+        caller=caller,
+        reply=ChatStream(writer, include_usage=request.include_usage) if request.stream else ChatJson(writer),
+        created_ms=created_ms,
+        clock=asyncio.get_running_loop().time(),
+        origin=origin_of(headers.get(b"http-referer") or headers.get(b"referer")),
+        title=title_of(headers.get(b"x-title") or headers.get(b"x-openrouter-title")),
+    )
+
+
+async def _own(generation: Generation, receive: Receive, at: Services) -> None:
+    """Starts the owner and waits for the client to leave or for the answer to be complete, which ASGI reports alike."""
+    owner = asyncio.get_running_loop().create_task(answer(generation, at))
+    generation.owner = owner
+    message = await receive()
+    while message["type"] != "http.disconnect":
+        message = await receive()
+    if not owner.done():
+        generation.interrupt(Interrupt.CLIENT_LEFT)
+    await asyncio.shield(owner)
+
+
+def generation_id(now: int) -> str:
+    """`gen-<unix seconds>-<20 alphanumeric>`: 119 random bits; sorts by time."""
+    number = secrets.randbits(120)
+    digits = []
+    for _ in range(20):
+        number, digit = divmod(number, 62)
+        digits.append(_ALNUM[digit])
+    return f"gen-{now // 1000}-{''.join(digits)}"
+
+
+def origin_of(referer: bytes | None) -> str | None:
+    """The scheme and host of HTTP-Referer; its path and query may hold anything, so they are not kept."""
+    try:
+        parts = urlsplit((referer or b"").decode("latin-1"))
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"[:200] if parts.scheme in ("http", "https") and parts.netloc else None
+    except ValueError:
+        return None
+
+
+def title_of(title: bytes | None) -> str | None:
+    text = (title or b"").decode("utf-8", "replace").strip()
+    return "".join(character for character in text if character.isprintable())[:TITLE_CHARACTERS_MAX] or None

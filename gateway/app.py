@@ -1,0 +1,128 @@
+"""The ASGI application: the hot routes raw, everything else Litestar's, one x-request-id on every response.
+
+`create_app` takes nothing, so that any ASGI server can start it; settings come from the environment.
+"""
+
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+
+from gateway import openapi
+from gateway.api import account, models
+from gateway.api.chat import chat_completions
+from gateway.asgi import Receive, Scope, send_problem
+from gateway.errors import Problem, problem
+from gateway.services import Services
+from gateway.settings import Settings
+from gateway.streaming import Send
+from metering.errors import MeteringError
+
+_log = logging.getLogger("tollway.http")
+
+HOT: Final[dict[str, Callable[[Scope, Receive, Send, Services], Awaitable[None]]]] = {
+    "/v1/chat/completions": chat_completions,
+    "/api/v1/chat/completions": chat_completions,
+}
+
+
+def create_app(settings: Settings | None = None) -> "Tollway":
+    """ValueError or CatalogError from here and from the lifespan are for the operator: they say which setting or row is wrong."""
+    return Tollway(settings or Settings.load())
+
+
+class Tollway:
+    """Routes by the ASGI scope's path alone, never by a rebuilt URL."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.litestar = _litestar(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.litestar(scope, receive, send)  # type: ignore[arg-type]
+            return
+        send = _with_request_id(send)
+        hot = HOT.get(scope["path"])
+        if hot is None:
+            await self.litestar(scope, receive, send)  # type: ignore[arg-type]
+        elif scope["method"] != "POST":
+            await send_problem(send, Problem(405, "Use POST here.", {"error_type": "invalid_request"}), [(b"allow", b"POST")])
+        else:
+            await hot(scope, receive, send, self.litestar.state.services)
+
+
+def _with_request_id(send: Send) -> Send:
+    request_id = b"req_" + secrets.token_hex(12).encode()
+
+    async def with_request_id(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+        await send(message)
+
+    return with_request_id
+
+
+def _litestar(settings: Settings) -> Litestar:
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncGenerator[None, None]:
+        app.state.services = await Services.open(settings)
+        try:
+            yield
+        finally:
+            await app.state.services.close()
+
+    return Litestar(
+        route_handlers=[
+            live,
+            ready,
+            openapi.document,
+            models.list_models,
+            models.get_model,
+            account.get_key,
+            account.get_credits,
+            account.get_generation,
+        ],
+        lifespan=[lifespan],
+        exception_handlers={HTTPException: _http_error, Exception: _error},
+        openapi_config=openapi.CONFIG,
+        logging_config=None,
+    )
+
+
+@get("/health/live", summary="The process runs")
+async def live() -> dict[str, str]:
+    return {"status": "live"}
+
+
+@get("/health/ready", summary="The process can serve: its database answers")
+async def ready(state: State) -> dict[str, str]:
+    at: Services = state.services
+    await at.database.ping()
+    return {"status": "ready"}
+
+
+def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Litestar's own refusals (404, 405, a bad parameter) in the one error shape."""
+    details = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
+    param = details.get("key") if isinstance(details, dict) else None
+    message = {404: "There is no such route.", 405: "This route does not take this method."}.get(error.status_code)
+    if message is None:
+        message = f"{param}: {details.get('message')}" if param else "The request is not valid."
+    kind = "not_found" if error.status_code == 404 else "invalid_request"
+    return _response(Problem(error.status_code, message, {"error_type": kind}, param, dict(error.headers or {})))
+
+
+def _error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    found = problem(error)
+    if found.status == 500 or isinstance(error, MeteringError):
+        _log.error("%s %s: %s", request.method, request.scope["path"], type(error).__name__)
+    return _response(found)
+
+
+def _response(found: Problem) -> Response[Any]:
+    return Response(found.body(), status_code=found.status, headers=found.headers, media_type=MediaType.JSON)

@@ -1,0 +1,67 @@
+"""Raw ASGI for the hot routes: the request's headers and bounded body in, JSON out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway.errors import BadRequest, ClientGone, Problem
+from gateway.streaming import Send, Writer
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """Lower-case names; of a repeated header the last one counts."""
+    return dict(scope["headers"])
+
+
+def bearer(headers: dict[bytes, bytes]) -> str | None:
+    """The token of `Authorization: Bearer`, else None."""
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+async def read_body(receive: Receive, headers: dict[bytes, bytes], *, bytes_max: int, seconds_max: float) -> bytes:
+    """The whole body. BadRequest 413 beyond `bytes_max`, 408 beyond `seconds_max`; ClientGone if the client left."""
+    declared = headers.get(b"content-length", b"0")
+    if declared.isdigit() and int(declared) > bytes_max:
+        raise _too_large(bytes_max)
+    message = await _receive(receive, seconds_max)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return _bounded(body, bytes_max)
+    deadline = asyncio.get_running_loop().time() + seconds_max
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await _receive(receive, deadline - asyncio.get_running_loop().time())
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > bytes_max:
+            raise _too_large(bytes_max)
+    return b"".join(parts)
+
+
+async def send_problem(send: Send, problem: Problem, headers: list[tuple[bytes, bytes]]) -> None:
+    await Writer(send, headers).json(problem.status, problem.body(), problem.headers)
+
+
+async def _receive(receive: Receive, seconds: float) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(max(0.0, seconds)):
+            message = await receive()
+    except TimeoutError:
+        raise BadRequest("The request body did not arrive in time.", status=408, error_type="timeout") from None
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message
+
+
+def _bounded(body: bytes, bytes_max: int) -> bytes:
+    if len(body) > bytes_max:
+        raise _too_large(bytes_max)
+    return body
+
+
+def _too_large(bytes_max: int) -> BadRequest:
+    return BadRequest(f"The request body is larger than {bytes_max} bytes.", status=413, error_type="payload_too_large")

@@ -1,0 +1,69 @@
+"""`tollway demo`: everything on one machine in seconds: SQLite in ./.tollway, an account with $5, a key that is new at every start."""
+
+import asyncio
+import secrets
+from pathlib import Path
+
+import click
+from sqlmodel import Session
+
+from gateway.operations import new_id
+from gateway.server import serve
+from gateway.settings import Settings
+from metering import ledger
+from metering.database import open_database
+from metering.money import NANO_PER_USD, now_ms
+from migrations.upgrade import upgrade
+from policy import keys, members
+
+ACCOUNT = "acc_demo"
+CREDIT = 5 * NANO_PER_USD
+
+
+def run() -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit status."""
+    folder = Path(".tollway")
+    folder.mkdir(exist_ok=True)
+    settings = Settings.load(database_url=f"sqlite:///{folder}/demo.db", redis_url="", workers=1, env="development")
+    token = asyncio.run(_prepare(settings))
+    return serve(settings, lambda port: _announce(settings, port, token))
+
+
+async def _prepare(settings: Settings) -> str:
+    """The demo account, filled up to $5, and its key of this start; earlier starts' keys are revoked."""
+    database = open_database(settings.database_url)
+    token = keys.generate(secrets.randbelow)
+    try:
+        await database.write(_fill, token, keys.derive(settings.secret_key, "key-pepper"))
+    finally:
+        await database.aclose()
+    return token
+
+
+def _fill(session: Session, token: str, pepper: bytes) -> None:
+    upgrade(session.connection())
+    now = now_ms()
+    if ACCOUNT not in ledger.account_ids(session):
+        ledger.open_account(session, id=ACCOUNT, now=now)
+        members.add_owner(session, id=new_id("mem"), account_id=ACCOUNT, email="demo@localhost", now=now)
+    missing = CREDIT - ledger.balance(session, ACCOUNT).available
+    if missing > 0:
+        ledger.deposit(session, id=new_id("dep"), account_id=ACCOUNT, amount=missing, kind="deposit", reason="demo", now=now)
+    for old in keys.listed(session, ACCOUNT):
+        keys.revoke(session, key_id=old.id, now=now)
+    owner = keys.NewKey(account_id=ACCOUNT, kind="owner", name="demo")
+    keys.create(session, owner, token=token, pepper=pepper, id=new_id("key"), now=now)
+
+
+def _announce(settings: Settings, port: int, token: str) -> None:
+    base_url = f"http://{settings.host}:{port}/v1"
+    click.echo(
+        f"""Tollway is running, with $5 to spend on tollway/echo (offline) and on every provider whose key is in the environment.
+
+  base URL  {base_url}
+  API key   {token}
+
+  curl {base_url}/chat/completions -H "Authorization: Bearer {token}" -H "Content-Type: application/json" \\
+    -d '{{"model": "tollway/echo", "messages": [{{"role": "user", "content": "Hello, Tollway!"}}], "stream": true}}' -N
+"""
+    )

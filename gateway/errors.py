@@ -1,0 +1,149 @@
+"""The one table from an error to HTTP: status, type, message, metadata and headers. No other file decides a status.
+
+BadRequest, ClientGone and Busy are the gateway's own; everything else is raised in the words of the package that knows it.
+Bodies are OpenAI's `{"error": {...}}`; `code` is the status, `metadata.error_type` OpenRouter's vocabulary, a provider's own code
+stands in `metadata.provider_code`. A provider's 401, 402 or 403 is our 502: it says nothing about the client's key.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from metering.errors import DatabaseUnavailable, InsufficientCredits, LedgerBusy, UnknownAccount
+from metering.money import format_usd
+from policy.errors import Forbidden, InvalidPreferences, LimitExceeded, NoEndpoint, Unauthenticated, UnknownModel
+from providers.errors import ProviderError, ProviderOverloaded, ProviderRefusedKey, ProviderTimeout, RequestRefused
+
+TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+class BadRequest(Exception):
+    """The request cannot be understood; `param` names the field, the message says what to do."""
+
+    def __init__(self, message: str, *, param: str | None = None, status: int = 400, error_type: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.status = status
+        self.error_type = error_type
+
+
+class Busy(Exception):
+    """This process takes no more work at the moment."""
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete; there is nobody to answer."""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """An error as the client sees it."""
+
+    status: int
+    message: str
+    metadata: dict[str, Any] = {}
+    param: str | None = None
+    headers: dict[str, str] = {}
+
+    def body(self) -> dict[str, Any]:
+        kind = TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.status, "metadata": self.metadata}
+        return {"error": error}
+
+
+def problem(error: BaseException) -> Problem:
+    """What to tell the client about any error. An unknown one is a 500 that says nothing about its cause."""
+    if isinstance(error, BadRequest):
+        return Problem(error.status, error.message, {"error_type": error.error_type}, error.param)
+    if isinstance(error, ProviderError):
+        return provider_problem(error)
+    if isinstance(error, InsufficientCredits):
+        return _insufficient(error)
+    if isinstance(error, LimitExceeded):
+        return _limited(error)
+    if isinstance(error, NoEndpoint):
+        metadata = {"error_type": "not_found", "routing_funnel": error.funnel, "failed_routing_step": error.failed_step}
+        return Problem(404, error.message, metadata, "model")
+    if isinstance(error, UnknownModel):
+        return _unknown_model(error)
+    for kind, status, error_type in _PLAIN:
+        if isinstance(error, kind):
+            return Problem(
+                status, getattr(error, "message", None) or str(error), {"error_type": error_type}, headers=_RETRY.get(status, {})
+            )
+    return Problem(500, "Internal error; nothing was charged for what was not delivered.", {"error_type": "server"})
+
+
+_PLAIN: Final[list[tuple[type[Exception], int, str]]] = [
+    (Unauthenticated, 401, "authentication"),
+    (Forbidden, 403, "permission_denied"),
+    (InvalidPreferences, 400, "invalid_request"),
+    (UnknownAccount, 404, "not_found"),
+    (Busy, 503, "provider_overloaded"),
+    (LedgerBusy, 503, "provider_overloaded"),
+    (DatabaseUnavailable, 503, "server"),
+]
+_RETRY: Final = {503: {"retry-after": "1"}}
+
+
+def provider_problem(error: ProviderError, provider_name: str | None = None) -> Problem:
+    """Pre-stream: the HTTP answer. Mid-stream: the error chunk. The provider's text is shown only where the request is at fault."""
+    metadata: dict[str, Any] = {"error_type": error.error_type, "provider_name": provider_name}
+    headers = {}
+    if error.code and not isinstance(error, ProviderRefusedKey):
+        metadata["provider_code"] = error.code
+    if error.retry_after_seconds is not None and isinstance(error, ProviderOverloaded):
+        metadata["retry_after_seconds"] = error.retry_after_seconds
+        headers["retry-after"] = str(error.retry_after_seconds)
+    if isinstance(error, RequestRefused):
+        if error.code in ("context_length_exceeded", "content_filter"):
+            metadata["error_type"] = {"content_filter": "content_policy_violation"}.get(error.code, error.code)
+        message = error.detail.reveal() if error.detail else f"The provider refused this request ({error.summary})."
+        return Problem(error.status or 400, message, metadata, headers=headers)
+    return Problem(_provider_status(error), f"Provider failed: {error.summary}.", metadata, headers=headers)
+
+
+def _provider_status(error: ProviderError) -> int:
+    if isinstance(error, ProviderOverloaded):
+        return 429 if error.status == 429 else 503
+    return 504 if isinstance(error, ProviderTimeout) else 502
+
+
+def _insufficient(error: InsufficientCredits) -> Problem:
+    of_key = error.bucket.startswith("lim_")
+    what, remedy = ("this key's limit", "raise the key's limit") if of_key else ("the balance", "add credits")
+    message = (
+        f"This request requires more credits: it needs up to {format_usd(error.required)} USD, but {what} has "
+        f"{format_usd(max(0, error.available))} USD available, which affords {max(0, error.affordable_tokens)} completion tokens. "
+        f"Lower max_tokens, shorten the prompt, or {remedy}."
+    )
+    metadata = {
+        "error_type": "payment_required",
+        "reason": "weight_exceeds_budget",
+        "limit_source": "tollway_key_limit" if of_key else "tollway_credits",
+        "affordable_output_tokens": max(0, error.affordable_tokens),
+        "required_nano": error.required,
+        "available_nano": max(0, error.available),
+        "remedy_hint": f"lower max_tokens or {remedy}",
+    }
+    return Problem(402, message, metadata)
+
+
+def _limited(error: LimitExceeded) -> Problem:
+    seconds = error.retry_after_seconds
+    metadata = {"error_type": "rate_limit_exceeded", "limit_source": "tollway_key_limit", "retry_after_seconds": seconds}
+    message = f"Rate limit exceeded: more than {error.limit} {error.what} with this key. Try again in {seconds} s."
+    return Problem(429, message, metadata, headers={"retry-after": str(seconds)})
+
+
+def _unknown_model(error: UnknownModel) -> Problem:
+    name = error.model.reveal()[:200]
+    hint = f" Did you mean {' or '.join(error.close)}?" if error.close else " GET /v1/models lists what can be used."
+    return Problem(400, f"{name} is not a valid model ID.{hint}", {"error_type": "invalid_request", "close": error.close}, "model")

@@ -1,0 +1,124 @@
+"""One generation and who may touch it: a state machine owned by one task, which others can only interrupt.
+
+    NEW -> HELD -> DISPATCHED -> ANSWERING -> ENDING -> SETTLED | VOID
+                       ^------------' next endpoint, while nothing has been relayed
+
+The task that runs `pipeline.answer` is the owner: only it changes the state, and nothing ever cancels it outside the states in which it
+waits for a provider or for the client (DISPATCHED, ANSWERING). So a client that leaves, a time-out or a shutdown can end the relay,
+but not the settlement.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
+from typing import Final
+
+import msgspec
+
+from gateway.streaming import Reply
+from policy.caller import Caller
+from providers.provider import ChatRequest
+
+
+class State(Enum):
+    NEW = auto()
+    HELD = auto()
+    DISPATCHED = auto()
+    ANSWERING = auto()
+    ENDING = auto()
+    SETTLED = auto()
+    VOID = auto()
+
+
+class Interrupt(Enum):
+    CLIENT_LEFT = "the client left"
+    CLIENT_STALLED = "the client took nothing for too long"
+    FIRST_BYTE = "the provider sent nothing for too long"
+    IDLE = "the provider stopped in the middle of its answer"
+    TOTAL = "the answer took longer than a generation may"
+    SHUTDOWN = "the server is stopping"
+
+
+RELAYING: Final = (State.DISPATCHED, State.ANSWERING)
+CLIENT: Final = (Interrupt.CLIENT_LEFT, Interrupt.CLIENT_STALLED)
+
+
+class Interrupted(Exception):
+    """Raised inside the owner where it was waiting."""
+
+    def __init__(self, why: Interrupt) -> None:
+        super().__init__(why.value)
+        self.why = why
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """One try at one endpoint, as `GET generation` shows it. Milliseconds from the request's arrival."""
+
+    endpoint: str
+    provider: str
+    started_ms: int
+    status: int | None = None
+    first_byte_ms: int | None = None
+    ended_ms: int | None = None
+    error_class: str | None = None
+
+
+class Generation:
+    """Moments are in seconds of the loop's clock; `created_ms` is the wall clock."""
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        request: ChatRequest,
+        caller: Caller,
+        reply: Reply,
+        created_ms: int,
+        clock: float,
+        origin: str | None = None,
+        title: str | None = None,
+    ) -> None:
+        self.id = id
+        self.request = request
+        self.caller = caller
+        self.reply = reply
+        self.created_ms = created_ms
+        self.origin = origin
+        self.title = title
+        self.attempts: list[Attempt] = []
+        self.state = State.NEW
+        self.started = clock
+        self.dispatched = clock
+        self.heard = clock
+        self.owner: asyncio.Task[None] | None = None
+        self._gone = False
+        self._why: Interrupt | None = None
+
+    @property
+    def client_gone(self) -> bool:
+        return self._gone
+
+    def interrupt(self, why: Interrupt) -> None:
+        """Ends the wait for the provider or the client, if there is one. A client that is gone stays gone."""
+        self._gone |= why in CLIENT
+        if self.state in RELAYING and self._why is None and self.owner is not None:
+            self._why = why
+            self.owner.cancel()
+
+    @contextmanager
+    def relaying(self, clock: float) -> Iterator[None]:
+        """The stretch in which `interrupt` works: inside, it arrives as Interrupted; outside, it never arrives."""
+        if self._gone:
+            raise Interrupted(Interrupt.CLIENT_LEFT)
+        self.state, self._why = State.DISPATCHED, None
+        self.dispatched = self.heard = clock
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._why is None or self.owner is None:
+                raise
+            self.owner.uncancel()
+            raise Interrupted(self._why) from None
+        finally:
+            self.state = State.ENDING

@@ -1,0 +1,191 @@
+"""One request, start to finish: plan -> hold -> attempt -> meter -> settle -> record. Read this file first.
+
+`answer` runs as the generation's own task (see `generation.py`). Everything that can refuse happens before the first content leaves;
+afterwards there is only draining, and whatever ends the relay, the settlement follows.
+"""
+
+import asyncio
+import logging
+import traceback
+from contextlib import aclosing
+from typing import Final
+
+from gateway import settlement
+from gateway.errors import problem, provider_problem
+from gateway.generation import Attempt, Generation, Interrupt, Interrupted, State
+from gateway.labels import Labels
+from gateway.reserve import Reserved, reserve
+from gateway.services import Services
+from gateway.settlement import End, Outcome
+from metering.meter import Meter
+from metering.money import now_ms
+from policy import limits
+from policy.route import plan
+from providers.errors import ProviderError, ProviderTimeout, RequestRefused
+from providers.provider import Call, Endpoint, Event
+
+ATTEMPTS_MAX: Final = 3
+HELD_BACK_MAX: Final = 64
+
+_log = logging.getLogger("tollway.pipeline")
+
+
+async def answer(generation: Generation, at: Services) -> None:
+    """The owner task. Whatever happens, the client gets exactly one end and the hold gets exactly one end."""
+    at.watch.add(generation)
+    try:
+        await _answer(generation, at)
+    except Exception as error:  # noqa: BLE001 - the edge: whatever was not foreseen is a 500, and is looked at
+        refusal = problem(error)
+        if refusal.status >= 500:
+            _log.error("generation %s: %s\n%s", generation.id, type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+        await generation.reply.fail(refusal, None)
+    finally:
+        at.watch.remove(generation)
+
+
+async def _answer(generation: Generation, at: Services) -> None:
+    request, caller = generation.request, generation.caller
+    route = plan(request, at.catalog, keys=at.provider_keys.keys())
+    await limits.admit(
+        at.limits,
+        caller.key_id,
+        requests_per_minute=caller.requests_per_minute,
+        tokens_per_minute=caller.tokens_per_minute,
+        tokens=request.prompt_tokens_max,
+        now_ms=generation.created_ms,
+    )
+    reserved = await reserve(generation, route, at)
+    try:
+        end = await relay(generation, reserved, at)
+    except BaseException:
+        await at.ledger.void(generation.id, generation=None)
+        raise
+    receipt = await settlement.settle(generation, reserved, end, at)
+    if end.problem is not None:
+        await generation.reply.fail(end.problem, end.labels.chunk([]) if end.labels else None)
+    else:
+        assert end.labels is not None
+        await generation.reply.finish(receipt.usage, end.labels.chunk([]))
+    await limits.settle_tokens(
+        at.limits,
+        caller.key_id,
+        tokens_per_minute=caller.tokens_per_minute,
+        tokens=request.prompt_tokens_max,
+        used=receipt.tokens,
+        taken_ms=generation.created_ms,
+        now_ms=now_ms(),
+    )
+
+
+async def relay(generation: Generation, reserved: Reserved, at: Services) -> End:
+    """Tries the endpoints in order until one has given content; then its end is the end."""
+    end = End(outcome=Outcome.FAILED)
+    for endpoint, tokens_max in reserved.endpoints[:ATTEMPTS_MAX]:
+        end = await attempt(generation, endpoint, tokens_max, at)
+        if end.final:
+            break
+    if end.problem is not None and len(generation.attempts) > 1:
+        end.problem.metadata["previous_errors"] = [
+            {"provider": tried.provider, "code": tried.error_class, "status": tried.status} for tried in generation.attempts[:-1]
+        ]
+    return end
+
+
+async def attempt(generation: Generation, endpoint: Endpoint, tokens_max: int, at: Services) -> End:
+    """One endpoint: relays its events while they are counted. Never raises for anything a provider or a client can do."""
+    clock = asyncio.get_running_loop().time
+    request = generation.request
+    record = Attempt(endpoint=endpoint.id, provider=endpoint.provider.slug, started_ms=_ms(clock() - generation.started))
+    generation.attempts.append(record)
+    labels = Labels(generation_id=generation.id, created=generation.created_ms // 1000, endpoint=endpoint)
+    meter = Meter(at.tokenizer(endpoint.model.tokenizer), tokens_max=tokens_max * request.n, prompt_tokens_max=endpoint.context_length)
+    end = End(outcome=Outcome.COMPLETED, endpoint=endpoint, meter=meter, labels=labels)
+    call = Call(
+        request=request,
+        endpoint=endpoint,
+        api_key=at.provider_keys.get(endpoint.provider.api_key_env or ""),
+        max_tokens=tokens_max if _limited(request.max_tokens, tokens_max, endpoint) else None,
+        generation_id=generation.id,
+    )
+    try:
+        with generation.relaying(clock()):
+            await _pump(generation, call, end, record, at)
+        record.status = 200
+    except Interrupted as interrupted:
+        _interrupted(end, interrupted.why)
+    except ProviderError as error:
+        _failed(end, error)
+    record.ended_ms = _ms(clock() - generation.started)
+    record.status = record.status or (end.error.status if end.error else None)
+    record.error_class = type(end.error).__name__ if end.error else end.interrupt.name.lower() if end.interrupt else None
+    return end
+
+
+def _limited(asked: int | None, tokens_max: int, endpoint: Endpoint) -> bool:
+    """Whether a limit must be sent: the client's own, or one that is lower than what the endpoint would give anyway."""
+    return asked is not None or tokens_max < (endpoint.max_output_tokens or endpoint.context_length)
+
+
+async def _pump(generation: Generation, call: Call, end: End, record: Attempt, at: Services) -> None:
+    """Provider -> meter -> client. Batches without content are held back, so that an attempt that only says hello can still be replaced."""
+    clock, meter, labels, reply = asyncio.get_running_loop().time, end.meter, end.labels, generation.reply
+    assert meter is not None
+    assert labels is not None
+    held_back = []
+    async with aclosing(at.dialects[call.endpoint.provider.dialect].stream(call)) as batches:
+        async for batch in batches:
+            generation.heard = clock()
+            if generation.state is State.DISPATCHED:
+                record.first_byte_ms = _ms(generation.heard - generation.started)
+                generation.state = State.ANSWERING
+            held_back += _counted(batch, call, end)
+            if held_back and (meter.delivered or labels.finished or len(held_back) > HELD_BACK_MAX):
+                end.relayed = True
+                await reply.events(held_back)
+                held_back = []
+            if end.cut:
+                break
+    if end.cut and (cut := labels.cut(call.request.n)) is not None:
+        await reply.events([cut])
+    elif held_back:
+        end.relayed = True
+        await reply.events(held_back)
+
+
+def _counted(batch: list[Event], call: Call, end: End) -> list[Event]:
+    """The events that may leave: counted, labelled, and not beyond what was held for."""
+    meter, labels, leaving = end.meter, end.labels, []
+    assert meter is not None
+    assert labels is not None
+    for event in batch:
+        meter.see(event)
+        if call.request.stream and meter.over:
+            end.cut = True
+            break
+        labels.put(event)
+        if event["choices"]:
+            leaving.append(event)
+    return leaving
+
+
+def _interrupted(end: End, why: Interrupt) -> None:
+    end.interrupt = why
+    if why in (Interrupt.CLIENT_LEFT, Interrupt.CLIENT_STALLED):
+        end.outcome = Outcome.CANCELLED
+    elif why is Interrupt.IDLE and end.labels is not None and end.labels.finished:
+        end.interrupt = None  # every word had come; only the provider's goodbye was missing
+    else:
+        _failed(end, ProviderTimeout(why.value))
+        end.final = end.relayed or why in (Interrupt.TOTAL, Interrupt.SHUTDOWN)
+
+
+def _failed(end: End, error: ProviderError) -> None:
+    end.outcome = Outcome.FAILED
+    end.error = error
+    end.final = end.relayed or isinstance(error, RequestRefused)
+    end.problem = provider_problem(error, end.endpoint.provider.name if end.endpoint else None)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

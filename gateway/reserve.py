@@ -1,0 +1,75 @@
+"""Sets the worst case aside before anything is sent, or as much of it as the account affords; the limits sent to providers follow it."""
+
+import msgspec
+
+from gateway.generation import Generation, State
+from gateway.services import Services
+from metering import price
+from metering.batch import Held, Refused
+from metering.errors import InsufficientCredits
+from policy import route
+from providers import prompt
+from providers.provider import ChatRequest, Endpoint
+
+TRIES_MAX = 3
+"""Other requests of the account take and free money in between; after so many misses the answer is 402."""
+
+
+class Reserved(msgspec.Struct, frozen=True):
+    """`amount` nano-USD are held. Each endpoint comes with the completion tokens per choice that this pays for there."""
+
+    amount: int
+    endpoints: tuple[tuple[Endpoint, int], ...]
+
+
+async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Reserved:
+    """Durable when it returns. InsufficientCredits when not one completion token is affordable at any endpoint."""
+    request = generation.request
+    wanted = Reserved(
+        route.ceiling(request, plan.endpoints), tuple((endpoint, route.output_max(request, endpoint)) for endpoint in plan.endpoints)
+    )
+    for left in reversed(range(TRIES_MAX)):
+        outcome = await at.ledger.hold(
+            generation.id, account_id=generation.caller.account_id, limits=generation.caller.limits, amount=wanted.amount
+        )
+        if isinstance(outcome, Held):
+            generation.state = State.HELD
+            return wanted
+        if left == 0:
+            raise _insufficient(wanted.amount, outcome)
+        wanted = await _affordable(request, plan, outcome, at)
+    raise AssertionError("the last try returns or raises")
+
+
+async def _affordable(request: ChatRequest, plan: route.Plan, refused: Refused, at: Services) -> Reserved:
+    """The endpoints that what is available can pay for, with the tokens it pays for; now the prompt is counted, not bounded."""
+    fitting, amount = [], 0
+    for endpoint in plan.endpoints:
+        prompt_tokens = await _prompt_tokens(request, endpoint, at)
+        tokens = price.affordable_tokens(endpoint.price, prompt_tokens=prompt_tokens, amount=refused.available, extras=request.extras)
+        tokens = min(tokens // request.n, route.output_max(request, endpoint))
+        if tokens >= 1:
+            fitting.append((endpoint, tokens))
+            amount = max(amount, _cost(request, endpoint, prompt_tokens, tokens))
+    if not fitting:
+        first = plan.endpoints[0]
+        required = _cost(request, first, await _prompt_tokens(request, first, at), route.output_max(request, first))
+        raise _insufficient(required, refused)
+    return Reserved(amount, tuple(fitting))
+
+
+async def _prompt_tokens(request: ChatRequest, endpoint: Endpoint, at: Services) -> int:
+    """The counted prompt, with an eighth more where the tokenizer is not the model's own; never above the bound by size."""
+    tokenizer = at.tokenizer(endpoint.model.tokenizer)
+    counted = await prompt.count(request.body.reveal(), tokenizer)
+    if not tokenizer.exact:
+        counted += counted // 8 + prompt.BOUND_PER_MESSAGE
+    return min(counted, request.prompt_tokens_max, endpoint.context_length)
+
+
+def _cost(request: ChatRequest, endpoint: Endpoint, prompt_tokens: int, tokens: int) -> int:
+    return price.ceiling(endpoint.price, prompt_tokens=prompt_tokens, completion_tokens=tokens * request.n, extras=request.extras)
+
+
+def _insufficient(required: int, refused: Refused) -> InsufficientCredits:
+    return InsufficientCredits(bucket=refused.bucket, required=required, available=refused.available, affordable_tokens=0)

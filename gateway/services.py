@@ -1,0 +1,88 @@
+"""Everything a serving process needs, opened in order and closed in reverse."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.settings import Settings
+from gateway.watch import Watch
+from metering import generations, ledger, tokens
+from metering.database import Database, open_database
+from metering.ledger import Ledger
+from metering.money import now_ms
+from metering.tokens import Tokenizer
+from migrations.upgrade import upgrade
+from policy import keys
+from policy.caller import Callers
+from policy.limits import Guard, Limits
+from policy.limits_memory import MemoryLimits
+from policy.limits_redis import RedisLimits
+from providers import catalog, registry
+from providers.catalog import Catalog
+from providers.provider import Dialect
+from providers.wire import Bounds, Wire
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Handed to every request. `pepper` hashes API keys; `provider_keys` are the providers' keys by variable name."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    callers: Callers
+    limits: Limits
+    catalog: Catalog
+    dialects: Mapping[str, Dialect]
+    wire: Wire
+    watch: Watch
+    pepper: bytes = field(repr=False)
+    provider_keys: Mapping[str, str] = field(repr=False)
+
+    def tokenizer(self, name: str) -> Tokenizer:
+        return tokens.tokenizer(name)
+
+    @classmethod
+    async def open(cls, settings: Settings) -> "Services":
+        """Checks the catalog, brings the database up to date, registers this boot, and loads what no request should wait for."""
+        loaded = catalog.load(settings.catalog or None)
+        database = open_database(settings.database_url)
+        boot_id = f"boot_{secrets.token_hex(12)}"
+        await database.write(lambda session: upgrade(session.connection()))
+        await database.write(ledger.start_boot, id=boot_id, now=now_ms())
+        await database.write(generations.remember_prices, loaded.prices(), now=now_ms())
+        await asyncio.to_thread(tokens.warm, "o200k_base")
+        pepper = keys.derive(settings.secret_key, "key-pepper")
+        wire = Wire(_bounds(settings))
+        services = cls(
+            settings=settings,
+            database=database,
+            ledger=Ledger(database, boot_id),
+            callers=Callers(database, pepper),
+            limits=Guard(RedisLimits(settings.redis_url) if settings.redis_url else MemoryLimits(), now_ms),
+            catalog=loaded,
+            dialects=registry.dialects(wire),
+            wire=wire,
+            watch=Watch(settings),
+            pepper=pepper,
+            provider_keys=settings.provider_keys({e.provider.api_key_env for e in loaded.every_endpoint() if e.provider.api_key_env}),
+        )
+        services.watch.start()
+        return services
+
+    async def close(self) -> None:
+        await self.watch.drain()
+        await self.ledger.flush()
+        await self.wire.aclose()
+        await self.limits.aclose()
+        await self.database.aclose()
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        connect_seconds=settings.connect_seconds,
+        connections_max=settings.upstream_connections_max,
+        response_bytes_max=settings.response_bytes_max,
+        event_bytes_max=settings.event_bytes_max,
+    )

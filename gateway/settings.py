@@ -1,0 +1,91 @@
+"""Settings: the only reader of the environment and of `.env`. Every field documents itself; `describe` feeds the README's table."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from dotenv import dotenv_values
+
+DEVELOPMENT_SECRET: Final = "tollway-development-secret-not-for-production"  # noqa: S105 - production refuses it
+SECRET_CHARACTERS_MIN: Final = 32
+
+
+def _setting(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"text": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Field `name` is read from `TOLLWAY_NAME`. Units stand in the names; bytes and counts are whole numbers."""
+
+    env: str = _setting("development", "`production` refuses to start with the development secret")
+    database_url: str = _setting("sqlite:///.tollway/tollway.db", "`sqlite:///path` or `postgresql://user@host/name`")
+    redis_url: str = _setting("", "`redis://host:port/0`: limits shared between processes; empty = limits in memory")
+    secret_key: str = _setting(DEVELOPMENT_SECRET, "32 characters or more; every other secret is derived from it")
+    catalog: str = _setting("", "path of one more catalog file, added to the built-in catalog")
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(8080, "port to listen on")
+    workers: int = _setting(1, "serving processes; more than one needs Postgres")
+    connect_seconds: float = _setting(5.0, "longest wait for a connection to a provider")
+    first_byte_seconds: float = _setting(60.0, "longest wait for the first event of a provider's stream")
+    answer_seconds: float = _setting(300.0, "longest wait for a provider's answer that is not streamed")
+    idle_seconds: float = _setting(60.0, "longest silence of a provider inside an answer, and of a client that takes nothing")
+    total_seconds: float = _setting(900.0, "longest life of one generation")
+    comment_seconds: float = _setting(10.0, "silence after which a stream gets a keep-alive comment")
+    drain_seconds: float = _setting(120.0, "how long a stopping server lets running generations finish")
+    body_seconds: float = _setting(30.0, "longest time a client may take to send its request")
+    body_bytes_max: int = _setting(20 * 2**20, "largest request body")
+    event_bytes_max: int = _setting(2**20, "largest single event of a provider's stream")
+    response_bytes_max: int = _setting(64 * 2**20, "largest answer of a provider")
+    generations_max: int = _setting(10_000, "generations running at once in one process; more are refused with 503")
+    upstream_connections_max: int = _setting(10_000, "connections to providers at once in one process")
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> "Settings":
+        """From the environment, then `.env` in the working directory. ValueError names the variable that is wrong."""
+        environment = {**{key: value or "" for key, value in dotenv_values(".env").items()}, **os.environ}
+        values = {name: _parse(name, environment[env], kind) for name, env, kind in _variables() if environment.get(env)}
+        settings = cls(**{**values, **overrides}, environment=environment)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        if len(self.secret_key) < SECRET_CHARACTERS_MIN:
+            raise ValueError(f"TOLLWAY_SECRET_KEY must have {SECRET_CHARACTERS_MIN} characters or more")
+        if self.env not in ("development", "production"):
+            raise ValueError("TOLLWAY_ENV must be development or production")
+        if self.env == "production" and self.secret_key == DEVELOPMENT_SECRET:
+            raise ValueError("TOLLWAY_SECRET_KEY must be set in production: 32 random characters or more")
+        if self.workers < 1:
+            raise ValueError("TOLLWAY_WORKERS must be 1 or more")
+        if self.workers > 1 and self.database_url.startswith("sqlite"):
+            raise ValueError("TOLLWAY_WORKERS above 1 needs Postgres: set TOLLWAY_DATABASE_URL=postgresql://..., or TOLLWAY_WORKERS=1")
+
+    def provider_keys(self, names: set[str]) -> dict[str, str]:
+        """The providers' API keys that are set, by the name of their variable."""
+        return {name: value for name in names if (value := self.environment.get(name, "").strip())}
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """(variable, default, text) of every setting, for the README and for the test that compares them."""
+    return [(_env(item.name), str(item.default), item.metadata["text"]) for item in fields(Settings) if item.metadata]
+
+
+def _variables() -> list[tuple[str, str, Any]]:
+    return [(item.name, _env(item.name), item.type) for item in fields(Settings) if item.metadata]
+
+
+def _env(name: str) -> str:
+    return f"TOLLWAY_{name.upper()}"
+
+
+def _parse(name: str, text: str, kind: Any) -> Any:
+    try:
+        value = kind(text.strip())
+    except ValueError:
+        raise ValueError(f"{_env(name)} must be a {'whole number' if kind is int else 'number'}, not {text[:40]!r}") from None
+    if kind is not str and not 0 < value < 2**40 and not (name == "port" and value == 0):
+        raise ValueError(f"{_env(name)} must be above zero, not {text[:40]!r}")
+    return value

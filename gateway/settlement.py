@@ -1,0 +1,146 @@
+"""How a generation's money ends: what was delivered is charged exactly, once; what was not is not.
+
+completed                                    usage x price
+broken or cancelled after content            what was delivered (the provider's own figures if it sent any) + the prompt
+failed or cancelled before any content       nothing
+no completion tokens and no (or an error) finish reason     nothing
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from gateway.errors import Problem
+from gateway.generation import Generation, Interrupt, State
+from gateway.labels import Labels
+from gateway.receipt import usage_object
+from gateway.reserve import Reserved
+from gateway.services import Services
+from metering import generations, price
+from metering.meter import Meter
+from metering.money import now_ms
+from metering.price import Cost
+from metering.usage import COMPLETION_UNITS, PROMPT_UNITS, Usage
+from providers import prompt
+from providers.errors import ProviderError
+from providers.provider import Endpoint
+
+FREE = Cost(0, 0, 0, ())
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
+
+
+class Outcome(Enum):
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+@dataclass(kw_only=True)
+class End:
+    """How one attempt ended. `final`: no other endpoint may be tried. `relayed`: content has left for the client."""
+
+    outcome: Outcome
+    endpoint: Endpoint | None = None
+    meter: Meter | None = None
+    labels: Labels | None = None
+    error: ProviderError | None = None
+    interrupt: Interrupt | None = None
+    problem: Problem | None = None
+    relayed: bool = False
+    cut: bool = False
+    final: bool = True
+
+    @property
+    def chargeable(self) -> bool:
+        """Whether anything is charged at all: zero-completion insurance and failures before content."""
+        if self.meter is None:
+            return False
+        if self.outcome is Outcome.COMPLETED:
+            finish = self.labels.finish_reason if self.labels else None
+            return self.meter.delivered or self.meter.completion_reported or finish not in (None, "error")
+        return self.relayed and self.meter.delivered
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What was charged, as the client sees it, and how many tokens that was."""
+
+    usage: dict[str, Any]
+    tokens: int
+
+
+async def settle(generation: Generation, reserved: Reserved, end: End, at: Services) -> Receipt:
+    """Durable when it returns: the charge, the released rest and the generation's row are one transaction."""
+    generation.state = State.ENDING
+    usage, source, cost = await _priced(generation, end, at)
+    row = generations.row(_record(generation, reserved, end, source), usage, cost)
+    if cost is FREE:
+        closed = await at.ledger.void(generation.id, generation=row)
+    else:
+        closed = await at.ledger.settle(generation.id, charge=cost.charge, held=reserved.amount, generation=row)
+    generation.state = State.VOID if cost is FREE else State.SETTLED
+    return Receipt(
+        usage=usage_object(usage, cost, charge=closed.charge, source=source or "provider"),
+        tokens=usage.prompt_tokens + usage.completion_tokens,
+    )
+
+
+async def _priced(generation: Generation, end: End, at: Services) -> tuple[Usage, str | None, Cost]:
+    if not end.chargeable:
+        return Usage(), None, FREE
+    assert end.meter is not None
+    assert end.endpoint is not None
+    counted = 0
+    if not end.meter.reported:
+        counted = await prompt.count(generation.request.body.reveal(), at.tokenizer(end.endpoint.model.tokenizer))
+    usage, source = end.meter.usage(counted)
+    usage = _payable(usage, end.endpoint)
+    return usage, source, price.cost(usage, end.endpoint.price)
+
+
+def _payable(usage: Usage, endpoint: Endpoint) -> Usage:
+    """Units that turn up although the request did not ask for them and the price does not know them count as plain tokens."""
+    strange = {unit: 0 for unit in price.unpriced(endpoint.price, frozenset(price.UNITS)) if getattr(usage, unit)}
+    if not strange:
+        return usage
+    plain = {
+        "prompt": usage.prompt + sum(getattr(usage, unit) for unit in strange if unit in PROMPT_UNITS),
+        "completion": usage.completion + sum(getattr(usage, unit) for unit in strange if unit in COMPLETION_UNITS),
+    }
+    return msgspec.structs.replace(usage, **{**strange, **plain})
+
+
+def _record(generation: Generation, reserved: Reserved, end: End, source: str | None) -> generations.Record:
+    labels, endpoint = end.labels, end.endpoint
+    now = now_ms()
+    return generations.Record(
+        id=generation.id,
+        account_id=generation.caller.account_id,
+        key_id=generation.caller.key_id,
+        created_at=generation.created_ms,
+        model=endpoint.model.id if endpoint else generation.request.model,
+        provider=endpoint.provider.slug if endpoint else None,
+        endpoint=endpoint.id if endpoint else None,
+        price_id=endpoint.price_id if endpoint else None,
+        api_type="completions",
+        streamed=generation.request.stream,
+        outcome=end.outcome.value,
+        finish_reason=labels.finish_reason if labels else None,
+        native_finish_reason=_known(labels.native_finish_reason) if labels else None,
+        error_type=end.error.error_type if end.error else None,
+        upstream_id=labels.upstream_id if labels and labels.upstream_id and _ID.fullmatch(labels.upstream_id) else None,
+        usage_source=source,
+        held=reserved.amount,
+        first_byte_ms=generation.attempts[-1].first_byte_ms if generation.attempts else None,
+        duration_ms=now - generation.created_ms,
+        attempts=generation.attempts,
+        origin=generation.origin,
+        title=generation.title,
+    )
+
+
+def _known(native: str | None) -> str | None:
+    """A provider's word is stored only if it looks like a word: it is their text, and might be anybody's."""
+    return native if native is not None and native.replace("_", "").isalpha() and len(native) <= 32 else None

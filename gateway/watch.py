@@ -1,0 +1,71 @@
+"""One ticker for all live generations: first byte, idle and total time, stalled clients, keep-alive comments.
+
+A clock per generation would cost a timer per event; one pass over a thousand generations four times a second costs nothing.
+"""
+
+import asyncio
+from typing import Final
+
+from gateway.generation import Generation, Interrupt, State
+from gateway.settings import Settings
+
+TICK_SECONDS: Final = 0.25
+
+
+class Watch:
+    """Holds the running generations, at most `generations_max` of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.live: set[Generation] = set()
+        self._ticker: asyncio.Task[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        return len(self.live) >= self._settings.generations_max
+
+    def start(self) -> None:
+        self._ticker = asyncio.get_running_loop().create_task(self._tick())
+
+    def add(self, generation: Generation) -> None:
+        self.live.add(generation)
+
+    def remove(self, generation: Generation) -> None:
+        self.live.discard(generation)
+
+    async def drain(self) -> None:
+        """Lets running generations finish for `drain_seconds`, then interrupts them; returns when all have settled."""
+        deadline = asyncio.get_running_loop().time() + self._settings.drain_seconds
+        while self.live and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(TICK_SECONDS)
+        while self.live:
+            for generation in list(self.live):
+                generation.interrupt(Interrupt.SHUTDOWN)
+            await asyncio.sleep(TICK_SECONDS)
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            now = loop.time()
+            for generation in list(self.live):
+                due = self._due(generation, now)
+                if due is not None:
+                    generation.interrupt(due)
+                elif now - max(generation.heard, generation.reply.written) >= self._settings.comment_seconds:
+                    generation.reply.comment(now)
+
+    def _due(self, generation: Generation, now: float) -> Interrupt | None:
+        settings, reply = self._settings, generation.reply
+        if now - generation.started > settings.total_seconds:
+            return Interrupt.TOTAL
+        if reply.writing_since is not None:
+            return Interrupt.CLIENT_STALLED if now - reply.writing_since > settings.idle_seconds else None
+        patience = settings.first_byte_seconds if generation.request.stream else settings.answer_seconds
+        if generation.state is State.DISPATCHED and now - generation.dispatched > patience:
+            return Interrupt.FIRST_BYTE
+        if generation.state is State.ANSWERING and now - generation.heard > settings.idle_seconds:
+            return Interrupt.IDLE
+        return None

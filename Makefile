@@ -1,0 +1,72 @@
+# Everything a developer types: `make` lists it. Needs python3 (3.11 or newer) and make, nothing else.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8080
+ARGS ?=
+
+PY := .venv/bin/python
+UV := .venv/bin/uv
+SOURCES := gateway policy providers metering migrations tests benchmarks deploy
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+# One stamp per layer, each newer than the lock file it was installed from.
+TOOLS := .venv/.tools
+PROD := .venv/.prod
+DEV := .venv/.dev
+
+.PHONY: help setup serve test check bench lock
+.DEFAULT_GOAL := help
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+
+setup: $(DEV) ## everything for development, into .venv, hash-locked
+
+serve: $(PROD) ## what is needed to run, then `tollway demo` (HOST=127.0.0.1 PORT=8080)
+	@exec env TOLLWAY_HOST=$(HOST) TOLLWAY_PORT=$(PORT) $(PY) -m gateway demo
+
+test: $(DEV) ## the whole suite; it starts the servers it needs (ARGS="-k money" narrows it)
+	$(PY) -m pytest $(ARGS)
+
+check: $(DEV) ## lint, format, types, import order, tidy rules, deploy files
+	$(PY) -m ruff check $(SOURCES)
+	$(PY) -m ruff format --check $(SOURCES)
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) -m pytest -q tests/tidy tests/deploy
+
+bench: $(DEV) ## Tollway beside its peers, same upstream, same load
+	$(PY) -m benchmarks.relay $(ARGS)
+
+# Dev is resolved first; the smaller files start from its pins and so stay subsets of it.
+lock: $(TOOLS) ## resolve the dependencies anew (ARGS=--upgrade for the newest)
+	$(COMPILE) pyproject.toml --all-extras $(ARGS) -o requirements/dev.txt
+	cp requirements/dev.txt requirements/prod.txt
+	$(COMPILE) pyproject.toml -o requirements/prod.txt
+	cp requirements/dev.txt requirements/setup.txt
+	printf 'editables\nhatchling\nuv\n' | $(COMPILE) - -o requirements/setup.txt
+	@! grep -n '://' requirements/*.txt || { echo 'A lock file holds an address (above): remove it.' >&2; exit 1; }
+
+# uv reads no pip.conf: where the index is set up for pip alone, the slower pip installs the same locked files.
+install = { echo 'installing $(1)'; $(UV) pip install -q --python $(PY) --require-hashes -r $(1) || \
+	{ echo 'uv could not; trying pip, which takes minutes'; $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r $(1); }; }
+
+$(TOOLS): requirements/setup.txt
+	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) found: install Python 3.11 or newer, or name one with PYTHON=...' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Tollway needs Python 3.11 or newer and $(PYTHON) is $$($(PYTHON) -V 2>&1): name another one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) cannot make a virtual environment: install its venv package (Debian, Ubuntu: apt-get install python3-venv).' >&2; exit 1; }
+	@echo 'making .venv'; $(PYTHON) -m venv .venv
+	@echo 'installing $<'; $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(PROD): requirements/prod.txt pyproject.toml $(TOOLS)
+	@$(call install,$<)
+	@$(UV) pip install -q --python $(PY) --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements/dev.txt $(PROD)
+	@$(call install,$<)
+	@touch $@

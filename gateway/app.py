@@ -4,7 +4,6 @@
 """
 
 import logging
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -18,11 +17,13 @@ from gateway.api import account, models
 from gateway.api.chat import chat_completions
 from gateway.asgi import Receive, Scope, send_problem
 from gateway.errors import Problem, problem
+from gateway.ids import Ids
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.streaming import Send
 from metering.errors import MeteringError
 
+IDS: Final = Ids()
 _log = logging.getLogger("tollway.http")
 
 HOT: Final[dict[str, Callable[[Scope, Receive, Send, Services], Awaitable[None]]]] = {
@@ -57,7 +58,7 @@ class Tollway:
 
 
 def _with_request_id(send: Send) -> Send:
-    request_id = b"req_" + secrets.token_hex(12).encode()
+    request_id = IDS.request()
 
     async def with_request_id(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":

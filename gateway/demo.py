@@ -8,7 +8,7 @@ import click
 from sqlmodel import Session
 
 from gateway.operations import new_id
-from gateway.server import serve
+from gateway.server import listener, serve
 from gateway.settings import Settings
 from metering import ledger
 from metering.database import open_database
@@ -25,8 +25,9 @@ def run() -> int:
     folder = Path(".tollway")
     folder.mkdir(exist_ok=True)
     settings = Settings.load(database_url=f"sqlite:///{folder}/demo.db", redis_url="", workers=1, env="development")
+    bound = listener(settings)  # first: a demo that cannot start must not revoke the key of the one that runs
     token = asyncio.run(_prepare(settings))
-    return serve(settings, lambda port: _announce(settings, port, token))
+    return serve(settings, lambda port: _announce(settings, port, token), bound)
 
 
 async def _prepare(settings: Settings) -> str:

@@ -17,6 +17,7 @@ from gateway.labels import Labels
 from gateway.reserve import Reserved, reserve
 from gateway.services import Services
 from gateway.settlement import End, Outcome
+from metering.errors import DatabaseUnavailable
 from metering.meter import Meter
 from metering.money import now_ms
 from policy import limits
@@ -55,7 +56,11 @@ async def _answer(generation: Generation, at: Services) -> None:
         tokens=request.prompt_tokens_max,
         now_ms=generation.created_ms,
     )
-    reserved = await reserve(generation, route, at)
+    try:
+        reserved = await reserve(generation, route, at)
+    except DatabaseUnavailable:
+        at.ledger.void_later(generation.id)
+        raise
     try:
         end = await relay(generation, reserved, at)
     except BaseException:

@@ -9,6 +9,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -18,11 +19,16 @@ from gateway.settings import Settings
 
 
 class _Announcing(uvicorn.Server):
-    """Calls `announce` once the socket is open and the lifespan has started."""
+    """Calls `announce` with the port once the socket is open and the lifespan has started."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[int], None]) -> None:
         super().__init__(config)
         self._announce = announce
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains and exits with status 0, a second one cuts the drain short; uvicorn would raise the signal again."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -30,8 +36,21 @@ class _Announcing(uvicorn.Server):
             self._announce(self.servers[0].sockets[0].getsockname()[1])
 
 
-def serve(settings: Settings, announce: Callable[[int], None] | None = None) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit status."""
+def listener(settings: Settings) -> socket.socket:
+    """The socket, bound but deaf until the server has started. OSError says in one line that the address is taken."""
+    bound = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((settings.host, settings.port))
+    except OSError as error:
+        bound.close()
+        where = f"{settings.host} port {settings.port}"
+        raise OSError(f"cannot listen on {where}: {(error.strerror or str(error)).lower()}; choose another TOLLWAY_PORT") from None
+    return bound
+
+
+def serve(settings: Settings, announce: Callable[[int], None] | None = None, bound: socket.socket | None = None) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit status. `bound` is a socket from `listener`, if one was needed earlier."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if settings.workers > 1:
@@ -40,7 +59,7 @@ def serve(settings: Settings, announce: Callable[[int], None] | None = None) -> 
     config = uvicorn.Config(create_app(settings), **_options(settings))
     server = _Announcing(config, announce or (lambda port: None))
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve())
+        runner.run(server.serve(sockets=[bound or listener(settings)]))
     return 0 if server.started else 1
 
 

@@ -1,6 +1,7 @@
 """Everything a serving process needs, opened in order and closed in reverse."""
 
 import asyncio
+import gc
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,6 +70,8 @@ class Services:
             provider_keys=settings.provider_keys({e.provider.api_key_env for e in loaded.every_endpoint() if e.provider.api_key_env}),
         )
         services.watch.start()
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays for ever: the collector need not walk it again for every few requests
         return services
 
     async def close(self) -> None:

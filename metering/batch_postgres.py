@@ -2,7 +2,8 @@
 
 READ COMMITTED is enough: the lock re-reads the newest row version, and every delta comes only from rows the statement itself changed.
 A hold takes room in all its buckets or in none. Requests that one bucket refuses still count in the running sum of the others: the
-statement is conservative, and what it refuses in a batch is tried once more alone.
+statement is conservative, and what it refuses in a batch is tried once more alone. A charge counts in the period that it falls in: it
+starts a limit's new period if nothing has yet, and one that is older than the present period leaves the limit alone.
 """
 
 from typing import Any, Final, TypeAlias
@@ -12,6 +13,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from metering.batch import REVENUE, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Outcome, Refused
+from metering.periods import present
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
@@ -32,7 +34,7 @@ moved AS (UPDATE account a SET held = a.held + s.amount
 _ANSWER: Final = """
 SELECT f.id, (d.id IS NOT NULL) AS done, f.fits, t.bucket, t.room::bigint AS room, e.amount AS existing
 FROM fit f LEFT JOIN done d USING (id) LEFT JOIN hold e ON e.id = f.id AND e.state = 0,
-LATERAL (SELECT bucket, room FROM run WHERE run.id = f.id ORDER BY rest LIMIT 1) t"""
+LATERAL (SELECT bucket, room FROM run WHERE run.id = f.id ORDER BY rest, bucket COLLATE "C" LIMIT 1) t"""
 
 HOLD: Final = f"""WITH
 req AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
@@ -58,7 +60,10 @@ done AS (UPDATE hold h SET state = r.state, charge = LEAST(r.charge, h.amount), 
 entries AS (INSERT INTO entry (transaction_id, leg, account_id, amount, kind, at)
         SELECT id, 0, account_id, -charge, 'charge', $4::bigint FROM done WHERE charge > 0
         UNION ALL SELECT id, 1, '{REVENUE}', charge, 'charge', $4::bigint FROM done WHERE charge > 0),
-moved AS (UPDATE account a SET held = a.held - s.held, posted = a.posted - s.charge
+moved AS (UPDATE account a SET held = a.held - s.held,
+        posted = CASE WHEN a.period_start > $4 THEN a.posted WHEN a.period_end <= $4 THEN -s.charge ELSE a.posted - s.charge END,
+        period_start = CASE WHEN a.period_end <= $4 THEN ($6::json ->> a.reset)::bigint ELSE a.period_start END,
+        period_end = CASE WHEN a.period_end <= $4 THEN ($7::json ->> a.reset)::bigint ELSE a.period_end END
         FROM (SELECT w.bucket, SUM(d.amount)::bigint AS held, SUM(d.charge)::bigint AS charge
               FROM want w JOIN done d USING (id) GROUP BY 1) s WHERE a.id = s.bucket),
 rows AS (INSERT INTO generation SELECT g.* FROM json_populate_recordset(NULL::generation, $5::json) g JOIN done USING (id)
@@ -69,15 +74,30 @@ _READ: Final = "SELECT id, charge, state FROM hold WHERE id = ANY($1::text[])"
 
 
 async def run(connection: Connection, jobs: list[Job], now: int) -> list[Outcome]:
+    """Jobs of the same id take turns in their order of arrival; nearly always there is one turn."""
+    turns: list[dict[str, Job]] = []
+    turn_of = [_turn_of(job, turns) for job in jobs]
+    outcomes = [await _turn(connection, list(turn.values()), now) for turn in turns]
+    return [outcomes[turn][job.id] for turn, job in zip(turn_of, jobs, strict=True)]
+
+
+def _turn_of(job: Job, turns: list[dict[str, Job]]) -> int:
+    turn = next((index for index, ids in enumerate(turns) if job.id not in ids), len(turns))
+    if turn == len(turns):
+        turns.append({})
+    turns[turn][job.id] = job
+    return turn
+
+
+async def _turn(connection: Connection, jobs: list[Job], now: int) -> dict[str, Outcome]:
     """Each kind of job in one statement: ends first, they make room. Every statement is idempotent by the ids it carries."""
-    closes = {job.id: job for job in jobs if isinstance(job, CloseJob)}
-    extends = {job.id: job for job in jobs if isinstance(job, ExtendJob)}
-    holds = {job.id: job for job in jobs if isinstance(job, HoldJob)}
-    closed = await _close(connection, list(closes.values()), now) if closes else {}
-    extended = await _extend(connection, list(extends.values())) if extends else {}
-    held = await _hold(connection, list(holds.values()), now) if holds else {}
-    outcomes: dict[type[Job], dict[str, Any]] = {CloseJob: closed, ExtendJob: extended, HoldJob: held}
-    return [outcomes[type(job)][job.id] for job in jobs]
+    closes = [job for job in jobs if isinstance(job, CloseJob)]
+    extends = [job for job in jobs if isinstance(job, ExtendJob)]
+    holds = [job for job in jobs if isinstance(job, HoldJob)]
+    closed = await _close(connection, closes, now) if closes else {}
+    extended = await _extend(connection, extends) if extends else {}
+    held = await _hold(connection, holds, now) if holds else {}
+    return closed | extended | held
 
 
 async def _hold(connection: Connection, jobs: list[HoldJob], now: int) -> dict[str, Outcome]:
@@ -118,7 +138,7 @@ async def _extend_alone(connection: Connection, job: ExtendJob, refused: Refused
 async def _close(connection: Connection, jobs: list[CloseJob], now: int) -> dict[str, Outcome]:
     generations = msgspec.json.encode([job.generation for job in jobs if job.generation is not None]).decode()
     ids, charges, states = [job.id for job in jobs], [job.charge for job in jobs], [job.state for job in jobs]
-    rows = await connection.fetch(CLOSE, ids, charges, states, now, generations)
+    rows = await connection.fetch(CLOSE, ids, charges, states, now, generations, *present(now))
     outcomes: dict[str, Outcome] = {row["id"]: Closed(row["charge"], row["state"], True) for row in rows}
     missing = [id for id in ids if id not in outcomes]
     if missing:

@@ -4,6 +4,7 @@ import sqlite3
 from typing import Any, Final
 
 from metering.batch import OPEN, REVENUE, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Outcome, Refused
+from metering.periods import present
 from metering.tables import Generation
 
 _HOLD: Final = """INSERT INTO hold (id, account_id, limits, amount, state, charge, boot_id, created_at)
@@ -14,7 +15,10 @@ _CLOSE: Final = """UPDATE hold SET state = ?, charge = MIN(?, amount), closed_at
 _ENTRY: Final = "INSERT INTO entry (transaction_id, leg, account_id, amount, kind, at) VALUES (?, ?, ?, ?, 'charge', ?)"
 _READ: Final = "SELECT account_id, limits, amount, charge, state FROM hold WHERE id = ?"
 _ACCOUNT: Final = "SELECT posted - held + overdraft FROM account WHERE id = ?"
-_MOVE: Final = "UPDATE account SET held = held + ?, posted = posted + ? WHERE id = ?"
+_MOVE: Final = """UPDATE account SET held = held + :held,
+    posted = CASE WHEN period_start > :now THEN posted WHEN period_end <= :now THEN :posted ELSE posted + :posted END,
+    period_start = CASE WHEN period_end <= :now THEN :starts ->> reset ELSE period_start END,
+    period_end = CASE WHEN period_end <= :now THEN :ends ->> reset ELSE period_end END WHERE id = :id"""
 _COLUMNS: Final = tuple(Generation.__table__.columns.keys())  # type: ignore[attr-defined]
 _GENERATION: Final = (
     f"INSERT INTO generation ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"  # noqa: S608 - our own column names
@@ -55,12 +59,16 @@ class _Batch:
         buckets = (job.account_id, *job.limits)
         refused = self._lacking(buckets, job.amount)
         if refused is not None:
-            existing = self._execute(_READ, (job.id,)).fetchone()
-            return Held(existing[2]) if existing and existing[4] == OPEN else refused
+            return self._existing(job) or refused
         row = (job.id, job.account_id, ",".join(job.limits), job.amount, job.boot_id, self._now)
         if self._execute(_HOLD, row).rowcount:
             self._take(buckets, held=job.amount, posted=0)
-        return Held(job.amount)
+            return Held(job.amount)
+        return self._existing(job) or self._tightest(buckets)
+
+    def _existing(self, job: HoldJob) -> Held | None:
+        row = self._execute(_READ, (job.id,)).fetchone()
+        return Held(row[2]) if row and row[4] == OPEN else None
 
     def _extend(self, job: ExtendJob) -> Outcome:
         row = self._execute(_READ, (job.id,)).fetchone()
@@ -97,8 +105,12 @@ class _Batch:
             if bucket not in self._room:
                 row: Any = self._execute(_ACCOUNT, (bucket,)).fetchone()
                 self._room[bucket] = (row[0] if row else 0) - self._held.get(bucket, 0) + self._posted.get(bucket, 0)
-        tightest = min(buckets, key=lambda bucket: self._room[bucket])
-        return Refused(tightest, self._room[tightest]) if self._room[tightest] < amount else None
+        tightest = self._tightest(buckets)
+        return tightest if tightest.available < amount else None
+
+    def _tightest(self, buckets: tuple[str, ...]) -> Refused:
+        room, bucket = min((self._room[bucket], bucket) for bucket in buckets)
+        return Refused(bucket, room)
 
     def _take(self, buckets: tuple[str, ...], *, held: int, posted: int) -> None:
         for bucket in buckets:
@@ -108,8 +120,11 @@ class _Batch:
                 self._room[bucket] += posted - held
 
     def move(self) -> None:
+        """A limit whose period is over starts the present one here; what ended before its present period does not count in it."""
+        starts, ends = present(self._now)
         for bucket, held in self._held.items():
-            self._execute(_MOVE, (held, self._posted[bucket], bucket))
+            values = {"id": bucket, "held": held, "posted": self._posted[bucket], "now": self._now, "starts": starts, "ends": ends}
+            self._execute(_MOVE, values)
 
 
 def _buckets(account_id: str, limits: str) -> tuple[str, ...]:

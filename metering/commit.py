@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from metering.batch import CloseJob, Job, Outcome
+from metering.batch import CloseJob, ExtendJob, Job, Outcome
 from metering.errors import DatabaseUnavailable, LedgerBusy
 
 BATCH_ROWS_MAX: Final = 512
@@ -31,14 +31,18 @@ class Commit:
 
     async def submit(self, job: Job) -> Outcome:
         """LedgerBusy when the queue is full (an end of a hold is always taken); DatabaseUnavailable when a hold cannot be written."""
-        if len(self._queue) >= QUEUE_MAX and not isinstance(job, CloseJob):
+        return await self.post(job)
+
+    def post(self, job: Job) -> "asyncio.Future[Outcome]":
+        """`submit` without waiting."""
+        if len(self._queue) >= QUEUE_MAX and not _ends(job):
             raise LedgerBusy(f"{QUEUE_MAX} ledger jobs are waiting already")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
         self._queue.append((job, future))
         if self._task is None:
             self._task = loop.create_task(self._drain())
-        return await asyncio.shield(future)
+        return future
 
     async def flush(self) -> None:
         """Returns when nothing is waiting."""
@@ -84,8 +88,13 @@ class Commit:
 
     def _put_back(self, batch: list[Pending], error: DatabaseUnavailable) -> None:
         """Ends of holds stay first in line until the database is back; everything else is refused now."""
-        kept = [pending for pending in batch if isinstance(pending[0], CloseJob) and not pending[1].done()]
+        kept = [(job, future) for job, future in batch if _ends(job) and (future.cancelled() or not future.done())]
         self._queue.extendleft(reversed(kept))
         for job, future in batch:
-            if not isinstance(job, CloseJob) and not future.done():
+            if not _ends(job) and not future.done():
                 future.set_exception(error)
+
+
+def _ends(job: Job) -> bool:
+    """A close, or the extension that a settle asks for first: what was delivered is charged, however long the database is away."""
+    return isinstance(job, CloseJob) or (isinstance(job, ExtendJob) and job.partly)

@@ -8,15 +8,13 @@ A function is plain and synchronous, so nothing can be awaited inside a transact
 (WAL, synchronous=FULL) and one reader beside it. Postgres: SQLAlchemy over asyncpg, and a small asyncpg pool for the batches.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import asyncpg
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 from sqlmodel import Session
@@ -26,6 +24,7 @@ from metering import batch_postgres, batch_sqlite
 from metering.batch import Job, Outcome
 from metering.errors import DatabaseUnavailable
 from metering.money import now_ms
+from metering.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,7 +32,16 @@ T = TypeVar("T")
 Work = Callable[Concatenate[Session, P], T]
 
 STATEMENT_SECONDS_MAX = 30
-LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, TimeoutError)
+LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shutdown, crash, not up yet, cancelled statement
+    asyncpg.InsufficientResourcesError,  # disk full, out of memory, too many connections
+    asyncpg.TransactionRollbackError,  # deadlock, serialization
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that is not the primary yet
+)
 
 
 class Database(Protocol):
@@ -58,8 +66,8 @@ class Sqlite:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._writer, self._write_thread = _sqlite_engine(path, begin="BEGIN IMMEDIATE"), ThreadPoolExecutor(1, "sqlite-writer")
-        self._reader, self._read_thread = _sqlite_engine(path, begin="BEGIN"), ThreadPoolExecutor(1, "sqlite-reader")
+        self._writer, self._write_thread = _sqlite_engine(path, begin="BEGIN IMMEDIATE"), Worker("sqlite-writer")
+        self._reader, self._read_thread = _sqlite_engine(path, begin="BEGIN"), Worker("sqlite-reader")
         self._batches: sqlite3.Connection | None = None
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -76,11 +84,13 @@ class Sqlite:
             self._batches = connect_sqlite(self._path)
         return batch_sqlite.run(self._batches, jobs, now_ms())
 
-    async def _run(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    async def _run(self, thread: Worker, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(thread, work)
+            return await thread.run(work)
         except sqlite3.OperationalError as error:
             raise DatabaseUnavailable(f"SQLite: {error}") from error
+        except OperationalError as error:
+            raise DatabaseUnavailable(f"SQLite: {error.orig}") from error
 
     async def ping(self) -> None:
         await self.read(_ping)
@@ -93,8 +103,8 @@ class Sqlite:
 
         await self._run(self._write_thread, close)
         await self._run(self._read_thread, self._reader.dispose)
-        self._write_thread.shutdown()
-        self._read_thread.shutdown()
+        self._write_thread.stop()
+        self._read_thread.stop()
 
 
 class Postgres:
@@ -128,6 +138,8 @@ class Postgres:
             async with self._pool.acquire() as connection:
                 return await batch_postgres.run(connection, jobs, now_ms())
         except LOST as error:
+            if isinstance(error, ValueError):  # a value that no column can hold: it will not get better by waiting
+                raise
             raise DatabaseUnavailable(f"Postgres: {type(error).__name__}") from error
 
     async def ping(self) -> None:

@@ -48,6 +48,10 @@ class Ledger:
         """Releases the whole hold and charges nothing."""
         return await self._close(CloseJob(id=id, charge=0, state=VOID, generation=generation))
 
+    def void_later(self, id: str) -> None:
+        """After a hold whose outcome is not known: if it was written, it is released as soon as the database answers."""
+        self._commit.post(CloseJob(id=id, charge=0, state=VOID))
+
     async def _close(self, job: CloseJob) -> Closed:
         outcome = await self._commit.submit(job)
         assert isinstance(outcome, Closed)

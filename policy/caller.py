@@ -1,5 +1,7 @@
 """Who is calling: a bearer token -> Caller, through a cache of at most one second, so that a revoked key is dead within one second."""
 
+import asyncio
+import hashlib
 from collections import OrderedDict
 from typing import Final
 
@@ -37,17 +39,15 @@ class Callers:
     def __init__(self, database: Database, pepper: bytes) -> None:
         self._database = database
         self._pepper = pepper
-        self._cache: OrderedDict[str, tuple[int, Caller | None]] = OrderedDict()
+        self._cache: OrderedDict[bytes, tuple[int, Caller | None]] = OrderedDict()
+        self._running: dict[bytes, asyncio.Future[Caller | None]] = {}
 
     async def identify(self, token: str | None, now: int) -> Caller:
         """Unauthenticated for no token, a malformed, unknown, revoked or expired one."""
         if not token:
             raise Unauthenticated("No API key: send it as 'Authorization: Bearer sk-tw-v1-...'.")
-        if not keys.well_formed(token):
-            raise Unauthenticated("This is not a Tollway API key: it must be sk-tw-v1- and 46 characters; a character is wrong or missing.")
-        token_digest = keys.digest(token, self._pepper)
-        cached = self._cache.get(token_digest)
-        caller = cached[1] if cached and now - cached[0] < FRESH_MS else await self._look_up(token_digest, now)
+        cached = self._cache.get(self._cache_key(token))
+        caller = cached[1] if cached and now - cached[0] < FRESH_MS else await self._look_up(token, now)
         if caller is None:
             raise Unauthenticated("This API key does not exist here.")
         if caller.revoked:
@@ -56,15 +56,32 @@ class Callers:
             raise Unauthenticated("This API key has expired.")
         return caller
 
-    async def _look_up(self, token_digest: str, now: int) -> Caller | None:
+    def _cache_key(self, token: str) -> bytes:
+        """A keyed hash a tenth as dear as the stored HMAC, so that the cache holds no keys either."""
+        return hashlib.blake2b(token.encode(), key=self._pepper, digest_size=32).digest()
+
+    async def _look_up(self, token: str, now: int) -> Caller | None:
+        """One look-up at a time per token: the others who need it wait for the same answer."""
+        cache_key = self._cache_key(token)
+        running = self._running.get(cache_key)
+        if running is None:
+            running = self._running[cache_key] = asyncio.ensure_future(self._read(token, now))
+            running.add_done_callback(lambda _: self._running.pop(cache_key, None))
+        found = await asyncio.shield(running)
+        self._cache[cache_key] = (now, found)
+        self._cache.move_to_end(cache_key)
+        if len(self._cache) > CACHED_MAX:
+            self._cache.popitem(last=False)
+        return found
+
+    async def _read(self, token: str, now: int) -> Caller | None:
+        if not keys.well_formed(token):
+            raise Unauthenticated("This is not a Tollway API key: it must be sk-tw-v1- and 46 characters; a character is wrong or missing.")
+        token_digest = keys.digest(token, self._pepper)
         found = await self._database.read(_find, token_digest)
         if found is not None and found.period_end is not None and found.period_end <= now:
             await self._database.write(ledger.start_period, id=found.limits[0], now=now)
             found = await self._database.read(_find, token_digest)
-        self._cache[token_digest] = (now, found)
-        self._cache.move_to_end(token_digest)
-        if len(self._cache) > CACHED_MAX:
-            self._cache.popitem(last=False)
         return found
 
 

@@ -43,6 +43,8 @@ class OpenAIDialect:
             batch = ending.note(splitter.feed(first))
             if batch:
                 yield batch
+            if ending.broken is not None:
+                raise ending.broken
             if ending.done:
                 return
             first = await response.read()
@@ -60,11 +62,13 @@ class _Ending:
 
     def __init__(self, choices: int) -> None:
         self.done = False
+        self.broken: ProviderError | None = None
         self._seen = False
         self._unfinished = set(range(choices))
 
     def note(self, datas: list[bytes]) -> list[Event]:
-        events = []
+        """The events up to the end or to `broken`: what came before a bad event counts, however the bytes were cut into reads."""
+        events: list[Event] = []
         for data in datas:
             if self.done:
                 break
@@ -72,7 +76,11 @@ class _Ending:
                 self.done = True
                 self._require(self._seen)
                 break
-            event = _event(data)
+            try:
+                event = _event(data)
+            except ProviderError as error:
+                self.broken = error
+                break
             self._seen = True
             for choice in event["choices"]:
                 if choice.get("finish_reason"):
@@ -81,6 +89,8 @@ class _Ending:
         return events
 
     def check(self) -> None:
+        if self.broken is not None:
+            raise self.broken
         self._require(self._seen)
         if self._unfinished and not self.done:
             raise ProviderUnavailable("the provider's stream ended in the middle of the answer")
@@ -163,11 +173,11 @@ def _event(data: bytes) -> Event:
 
 
 def _decoded(raw: bytes) -> Event:
-    """A JSON object with a list of choices, its usage at the top. An `error` in it is raised, whatever the HTTP status was."""
+    """A JSON object with a list of choices, its usage at the top. An `error` in it or in its place is raised, whatever the status was."""
     event = _json_or_none(raw)
     if not isinstance(event, dict):
         raise ProviderInvalidAnswer("the provider's answer is not a JSON object")
-    if event.get("error"):
+    if event.get("error") or event.get("object") == "error":
         raise _error_in_answer(event)
     choices = event.setdefault("choices", [])
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):

@@ -15,16 +15,25 @@ class EventSplitter:
         """The data of the events that this chunk completes. ProviderInvalidAnswer if one exceeds the bound."""
         if self._after_cr or b"\r" in chunk:
             chunk = self._line_feeds(chunk)
+        if not self._buffer and chunk.endswith(b"\n\n"):
+            return self._complete(chunk)
         buffer = self._buffer
         searched = max(0, len(buffer) - 1)
         buffer += chunk
         if buffer.find(b"\n\n", searched) < 0:
             self._bound(len(buffer))
             return []
-        *blocks, rest = bytes(buffer).split(b"\n\n")
-        self._buffer = bytearray(rest)
-        self._bound(max(len(rest), *map(len, blocks)))
-        return [data for block in blocks if (data := _data(block))]
+        end = buffer.rfind(b"\n\n") + 2
+        complete = bytes(buffer[:end])
+        del buffer[:end]
+        self._bound(len(buffer))
+        return self._complete(complete)
+
+    def _complete(self, blocks: bytes) -> list[bytes]:
+        """The data of whole events."""
+        if len(blocks) > self._max:
+            self._bound(max(map(len, blocks.split(b"\n\n"))))
+        return [data for block in blocks.split(b"\n\n") if (data := _data(block))]
 
     def rest(self) -> bytes:
         """The data of a last event that lacks its blank line; empty if there is none."""

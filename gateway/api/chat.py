@@ -1,8 +1,6 @@
 """POST chat/completions: who calls, what they ask, and a watch on the client while the generation's own task answers."""
 
 import asyncio
-import secrets
-import string
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,6 +8,7 @@ from gateway.api import chat_body
 from gateway.asgi import Receive, Scope, bearer, headers_of, read_body, send_problem
 from gateway.errors import Busy, ClientGone, problem
 from gateway.generation import Generation, Interrupt
+from gateway.ids import Ids
 from gateway.pipeline import answer
 from gateway.services import Services
 from gateway.streaming import ChatJson, ChatStream, Send, Writer
@@ -19,7 +18,7 @@ from policy.errors import Forbidden
 from providers.provider import ChatRequest
 
 TITLE_CHARACTERS_MAX: Final = 64
-_ALNUM: Final = string.ascii_letters + string.digits
+IDS: Final = Ids()
 
 
 async def chat_completions(scope: Scope, receive: Receive, send: Send, at: Services) -> None:
@@ -48,7 +47,7 @@ async def _inference_caller(headers: dict[bytes, bytes], now: int, at: Services)
 
 
 def _generation(request: ChatRequest, caller: Caller, headers: dict[bytes, bytes], created_ms: int, send: Send) -> Generation:
-    id = generation_id(created_ms)
+    id = IDS.generation(created_ms)
     writer = Writer(send, [(b"x-generation-id", id.encode())])
     return Generation(
         id=id,
@@ -71,17 +70,7 @@ async def _own(generation: Generation, receive: Receive, at: Services) -> None:
         message = await receive()
     if not owner.done():
         generation.interrupt(Interrupt.CLIENT_LEFT)
-    await asyncio.shield(owner)
-
-
-def generation_id(now: int) -> str:
-    """`gen-<unix seconds>-<20 alphanumeric>`: 119 random bits; sorts by time."""
-    number = secrets.randbits(120)
-    digits = []
-    for _ in range(20):
-        number, digit = divmod(number, 62)
-        digits.append(_ALNUM[digit])
-    return f"gen-{now // 1000}-{''.join(digits)}"
+        await asyncio.shield(owner)
 
 
 def origin_of(referer: bytes | None) -> str | None:

@@ -21,7 +21,7 @@ from metering.errors import DatabaseUnavailable
 from metering.meter import Meter
 from metering.money import now_ms
 from policy import limits
-from policy.route import plan
+from policy.route import Plan, plan
 from providers.errors import ProviderError, ProviderTimeout, RequestRefused
 from providers.provider import Call, Endpoint, Event
 
@@ -46,16 +46,34 @@ async def answer(generation: Generation, at: Services) -> None:
 
 
 async def _answer(generation: Generation, at: Services) -> None:
-    request, caller = generation.request, generation.caller
-    route = plan(request, at.catalog, keys=at.provider_keys.keys())
+    """Plan and limits; then the paid part; then the limits learn what was really used."""
+    caller, used = generation.caller, 0
+    route = plan(generation.request, at.catalog, keys=at.provider_keys.keys())
+    estimate = generation.request.prompt_tokens_max
     await limits.admit(
         at.limits,
         caller.key_id,
         requests_per_minute=caller.requests_per_minute,
         tokens_per_minute=caller.tokens_per_minute,
-        tokens=request.prompt_tokens_max,
+        tokens=estimate,
         now_ms=generation.created_ms,
     )
+    try:
+        used = await _paid(generation, route, at)
+    finally:
+        await limits.settle_tokens(
+            at.limits,
+            caller.key_id,
+            tokens_per_minute=caller.tokens_per_minute,
+            tokens=estimate,
+            used=used,
+            taken_ms=generation.created_ms,
+            now_ms=now_ms(),
+        )
+
+
+async def _paid(generation: Generation, route: Plan, at: Services) -> int:
+    """Hold, relay, settle, and only then the end of the reply. Returns the tokens used."""
     try:
         reserved = await reserve(generation, route, at)
     except DatabaseUnavailable:
@@ -72,15 +90,7 @@ async def _answer(generation: Generation, at: Services) -> None:
     else:
         assert end.labels is not None
         await generation.reply.finish(receipt.usage, end.labels.chunk([]))
-    await limits.settle_tokens(
-        at.limits,
-        caller.key_id,
-        tokens_per_minute=caller.tokens_per_minute,
-        tokens=request.prompt_tokens_max,
-        used=receipt.tokens,
-        taken_ms=generation.created_ms,
-        now_ms=now_ms(),
-    )
+    return receipt.tokens
 
 
 async def relay(generation: Generation, reserved: Reserved, at: Services) -> End:

@@ -5,17 +5,22 @@ It has no time-out for a request head that never ends, so put a proxy in front o
 """
 
 import asyncio
+import ctypes
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 
-from gateway.app import create_app
+from gateway.app import Tollway, create_app
 from gateway.settings import Settings
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class _Announcing(uvicorn.Server):
@@ -51,16 +56,25 @@ def listener(settings: Settings) -> socket.socket:
 
 def serve(settings: Settings, announce: Callable[[int], None] | None = None, bound: socket.socket | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit status. `bound` is a socket from `listener`, if one was needed earlier."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if settings.workers > 1:
-        uvicorn.run("gateway.app:create_app", factory=True, workers=settings.workers, **_options(settings))
+        uvicorn.run("gateway.server:create_worker", factory=True, workers=settings.workers, **_options(settings))
         return 0
     config = uvicorn.Config(create_app(settings), **_options(settings))
     server = _Announcing(config, announce or (lambda port: None))
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[bound or listener(settings)]))
     return 0 if server.started else 1
+
+
+def create_worker() -> Tollway:
+    """The application inside a worker process, which must not outlive its supervisor: it would keep the port."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return create_app()
 
 
 def _options(settings: Settings) -> dict[str, Any]:
@@ -78,5 +92,5 @@ def _options(settings: Settings) -> dict[str, Any]:
         "timeout_keep_alive": 75,
         "backlog": 2048,
         "ws": "none",
-        "timeout_graceful_shutdown": int(settings.drain_seconds) + 5,
+        "timeout_graceful_shutdown": int(settings.drain_seconds),
     }

@@ -2,12 +2,12 @@
 
 ProviderError                       a provider did not answer as asked
 |-- ConnectFailed                   nothing was sent: the next endpoint costs nothing
-|-- ProviderTimeout                 connect, first byte, idle or total time ran out
+|-- ProviderTimeout                 first byte, idle or total time ran out, here or there (408, 504)
 |-- ProviderOverloaded              429, 503, 529: capacity, not health
-|-- ProviderUnavailable             other 5xx, 408, 409, 425; resets before or inside an answer
+|-- ProviderUnavailable             other 5xx, 404 (it does not know its own model), 409, 425; resets before or inside an answer
 |-- ProviderInvalidAnswer           an answer that is not what the dialect allows
 |-- ProviderRefusedKey              401, 402, 403: our key, not the client's fault
-`-- RequestRefused                  400, 404, 413, 422: this request, as it is; not retried on the same model
+`-- RequestRefused                  400, 413, 422 and other 4xx: this request, as it is; not retried on the same model
 """
 
 from providers.content import Content
@@ -81,6 +81,6 @@ def _class_of(status: int) -> type[ProviderError]:
         return ProviderOverloaded
     if status in (408, 504, 524):
         return ProviderTimeout
-    if status in (409, 425) or status >= 500:
+    if status in (404, 405, 409, 410, 425) or status >= 500:
         return ProviderUnavailable
     return RequestRefused if 400 <= status < 500 else ProviderInvalidAnswer

@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.settings import Settings
 from gateway.watch import Watch
@@ -23,6 +25,12 @@ from providers import catalog, registry
 from providers.catalog import Catalog
 from providers.provider import Dialect
 from providers.wire import Bounds, Wire
+
+
+SETTLE_SECONDS_MAX: Final = 15
+"""How long a stopping process waits for its last settlements to be written."""
+
+_log = logging.getLogger("tollway.services")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +83,12 @@ class Services:
         return services
 
     async def close(self) -> None:
-        await self.watch.drain()
-        await self.ledger.flush()
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS_MAX):
+                await self.watch.drain()
+                await self.ledger.flush()
+        except TimeoutError:
+            _log.error("%d generations could not be settled: the database does not answer; their holds stay open", len(self.watch.live))
         await self.wire.aclose()
         await self.limits.aclose()
         await self.database.aclose()

@@ -6,7 +6,7 @@ A clock per generation would cost a timer per event; one pass over a thousand ge
 import asyncio
 from typing import Final
 
-from gateway.generation import Generation, Interrupt, State
+from gateway.generation import RELAYING, Generation, Interrupt, State
 from gateway.settings import Settings
 
 TICK_SECONDS: Final = 0.25
@@ -51,8 +51,11 @@ class Watch:
                 due = self._due(generation, now)
                 if due is not None:
                     generation.interrupt(due)
-                elif now - max(generation.heard, generation.reply.written) >= self._settings.comment_seconds:
+                elif generation.state in RELAYING and self._silent(generation, now):
                     generation.reply.comment(now)
+
+    def _silent(self, generation: Generation, now: float) -> bool:
+        return now - max(generation.heard, generation.reply.written) >= self._settings.comment_seconds
 
     def _due(self, generation: Generation, now: float) -> Interrupt | None:
         settings, reply = self._settings, generation.reply

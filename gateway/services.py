@@ -26,7 +26,6 @@ from providers.catalog import Catalog
 from providers.provider import Dialect
 from providers.wire import Bounds, Wire
 
-
 SETTLE_SECONDS_MAX: Final = 15
 """How long a stopping process waits for its last settlements to be written."""
 

@@ -41,7 +41,12 @@ class Tollway:
     """Routes by the ASGI scope's path alone, never by a rebuilt URL."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self.litestar = _litestar(settings)
+
+    async def open(self) -> None:
+        """Opens the services before a server is there to log a traceback; the lifespan then finds them open, and closes them."""
+        self.litestar.state.services = await Services.open(self._settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,7 +76,8 @@ def _with_request_id(send: Send) -> Send:
 def _litestar(settings: Settings) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncGenerator[None, None]:
-        app.state.services = await Services.open(settings)
+        if "services" not in app.state:
+            app.state.services = await Services.open(settings)
         try:
             yield
         finally:

@@ -22,6 +22,13 @@ def bearer(headers: dict[bytes, bytes]) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
+def cutter(scope: Scope) -> Callable[[], None]:
+    """Closes the client's connection at once, whatever waits to be sent; does nothing under a server that cannot."""
+    extension = (scope.get("extensions") or {}).get("tollway.cut", {})
+    cut: Callable[[], None] = extension.get("cut", lambda: None)
+    return cut
+
+
 async def read_body(receive: Receive, headers: dict[bytes, bytes], *, bytes_max: int, seconds_max: float) -> bytes:
     """The whole body. BadRequest 413 beyond `bytes_max`, 408 beyond `seconds_max`; ClientGone if the client left."""
     declared = headers.get(b"content-length", b"0")

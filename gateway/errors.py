@@ -73,6 +73,8 @@ def problem(error: BaseException) -> Problem:
         return Problem(404, error.message, metadata, "model")
     if isinstance(error, UnknownModel):
         return _unknown_model(error)
+    if isinstance(error, InvalidPreferences):
+        return Problem(400, error.message, {"error_type": "invalid_request"}, "provider")
     for kind, status, error_type in _PLAIN:
         if isinstance(error, kind):
             return Problem(
@@ -84,7 +86,6 @@ def problem(error: BaseException) -> Problem:
 _PLAIN: Final[list[tuple[type[Exception], int, str]]] = [
     (Unauthenticated, 401, "authentication"),
     (Forbidden, 403, "permission_denied"),
-    (InvalidPreferences, 400, "invalid_request"),
     (UnknownAccount, 404, "not_found"),
     (Busy, 503, "provider_overloaded"),
     (LedgerBusy, 503, "provider_overloaded"),

@@ -9,7 +9,7 @@ from litestar.openapi import OpenAPIConfig
 from gateway.api.chat_body import ChatBody
 
 CONFIG: Final = OpenAPIConfig(title="Tollway", version="1", path="/schema", render_plugins=[])
-CHAT_PATHS: Final = ("/v1/chat/completions", "/api/v1/chat/completions")
+CHAT_PATHS: Final = {"V1ChatCompletions": "/v1/chat/completions", "ApiV1ChatCompletions": "/api/v1/chat/completions"}
 
 
 @get("/openapi.json", include_in_schema=False)
@@ -18,7 +18,6 @@ async def document(request: Request[Any, Any, Any]) -> dict[str, Any]:
     (reference,), components = msgspec.json.schema_components([ChatBody], ref_template="#/components/schemas/{name}")
     chat = {
         "summary": "Answer a chat request, streamed or whole",
-        "operationId": "ChatCompletions",
         "security": [{"key": []}],
         "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
         "responses": {
@@ -26,7 +25,7 @@ async def document(request: Request[Any, Any, Any]) -> dict[str, Any]:
             **{str(status): {"description": text} for status, text in _REFUSALS.items()},
         },
     }
-    schema["paths"] = {**schema.get("paths", {}), **{path: {"post": chat} for path in CHAT_PATHS}}
+    schema["paths"] = {**schema.get("paths", {}), **{path: {"post": {"operationId": id, **chat}} for id, path in CHAT_PATHS.items()}}
     known = schema.get("components", {})
     schema["components"] = {
         **known,

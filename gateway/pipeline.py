@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Final
 
 from gateway import settlement
-from gateway.errors import problem, provider_problem
+from gateway.errors import ClientGone, problem, provider_problem
 from gateway.generation import Attempt, Generation, Interrupt, Interrupted, State
 from gateway.labels import Labels
 from gateway.reserve import Reserved, reserve
@@ -36,6 +36,8 @@ async def answer(generation: Generation, at: Services) -> None:
     at.watch.add(generation)
     try:
         await _answer(generation, at)
+    except ClientGone:
+        pass  # everything is settled; there is nobody to tell
     except Exception as error:  # noqa: BLE001 - the edge: whatever was not foreseen is a 500, and is looked at
         refusal = problem(error)
         if refusal.status >= 500:
@@ -129,6 +131,9 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens_max: int, a
         record.status = 200
     except Interrupted as interrupted:
         _interrupted(end, interrupted.why)
+    except ClientGone:
+        generation.interrupt(Interrupt.CLIENT_LEFT)
+        _interrupted(end, Interrupt.CLIENT_LEFT)
     except ProviderError as error:
         _failed(end, error)
     record.ended_ms = _ms(clock() - generation.started)

@@ -5,12 +5,12 @@ has been refusing to take a write is `writing_since`, which `watch` reads.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from gateway.errors import Problem
+from gateway.errors import ClientGone, Problem
 from providers.provider import Event
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -33,30 +33,46 @@ class Reply(Protocol):
     async def finish(self, usage: dict[str, Any], labels: Event) -> None: ...
     async def fail(self, problem: Problem, labels: Event | None) -> None: ...
     def comment(self, now: float) -> None: ...
+    def cut(self) -> None: ...
 
 
 class Writer:
-    """ASGI messages, one at a time, with the moments that `watch` needs. A client that has gone takes writes without effect."""
+    """ASGI messages, one at a time, with the moments that `watch` needs. A client that has gone takes writes without effect.
 
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+    ClientGone from the write that finds the connection closed under us: the server reports the end of a connection only to its newest
+    request, so a client that pipelines, or sends garbage behind its request, leaves in silence.
+    """
+
+    def __init__(self, send: Send, headers: Iterable[tuple[bytes, bytes]] = (), *, cut: Callable[[], None] = lambda: None) -> None:
         self._send = send
-        self._headers = headers
+        self.headers = list(headers)
+        self.cut = cut
         self._clock = asyncio.get_running_loop().time
+        self._gone = False
         self.started = False
         self.written = self._clock()
         self.writing_since: float | None = None
 
     async def start(self, status: int, content_type: bytes, more: list[tuple[bytes, bytes]]) -> None:
         self.started = True
-        headers = [(b"content-type", content_type), *self._headers, *more]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        headers = [(b"content-type", content_type), *self.headers, *more]
+        await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
     async def body(self, data: bytes, *, more: bool) -> None:
         self.writing_since = self._clock()
         try:
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            await self._put({"type": "http.response.body", "body": data, "more_body": more})
         finally:
             self.writing_since, self.written = None, self._clock()
+
+    async def _put(self, message: dict[str, Any]) -> None:
+        if self._gone:
+            return
+        try:
+            await self._send(message)
+        except (RuntimeError, OSError) as error:
+            self._gone = True
+            raise ClientGone from error
 
     async def json(self, status: int, value: object, headers: dict[str, str]) -> None:
         data = _encode(value)
@@ -94,6 +110,9 @@ class ChatJson:
 
     def comment(self, now: float) -> None:
         """JSON has no room for comments."""
+
+    def cut(self) -> None:
+        self._writer.cut()
 
 
 class ChatStream:
@@ -134,6 +153,10 @@ class ChatStream:
         """Called by `watch` while nobody writes: keeps proxies and clients from giving up."""
         if self._comment is None:
             self._comment = asyncio.get_running_loop().create_task(self._write_comment())
+
+    def cut(self) -> None:
+        """Called by `watch` when the client takes nothing: its connection is gone at once, and a write that waits for it returns."""
+        self._writer.cut()
 
     async def _write_comment(self) -> None:
         try:

@@ -51,6 +51,8 @@ class Watch:
                 due = self._due(generation, now)
                 if due is not None:
                     generation.interrupt(due)
+                    if due is Interrupt.CLIENT_STALLED:
+                        generation.reply.cut()
                 elif generation.state in RELAYING and self._silent(generation, now):
                     generation.reply.comment(now)
 

@@ -20,16 +20,18 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 _FIT: Final = """
 want AS MATERIALIZED (SELECT r.id, r.ord, r.amount, b.bucket FROM req r,
         LATERAL unnest(r.account_id || string_to_array(NULLIF(r.limits, ''), ',')) AS b(bucket)),
-acct AS MATERIALIZED (SELECT id, posted - held + overdraft AS room FROM account
+acct AS MATERIALIZED (SELECT id, posted, held, overdraft, posted - held + overdraft AS room FROM account
         WHERE id IN (SELECT bucket FROM want) ORDER BY id FOR NO KEY UPDATE),
 run AS MATERIALIZED (SELECT w.id, w.bucket, COALESCE(a.room, 0) AS room, COALESCE(a.room, 0) - w.amount - COALESCE(
         SUM(w.amount) OVER (PARTITION BY w.bucket ORDER BY w.ord ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS rest
         FROM want w LEFT JOIN acct a ON a.id = w.bucket),
 fit AS MATERIALIZED (SELECT id, MIN(rest) >= 0 AS fits FROM run GROUP BY id),"""
 
+# From the locked values: an UPDATE tests its CHECK constraints on the statement's snapshot first, where there may be less room.
 _UPDATE_HELD: Final = """
-moved AS (UPDATE account a SET held = a.held + s.amount
-        FROM (SELECT w.bucket, SUM(w.amount)::bigint AS amount FROM want w JOIN done USING (id) GROUP BY 1) s WHERE a.id = s.bucket)"""
+moved AS (UPDATE account a SET posted = t.posted, held = t.held + s.amount, overdraft = t.overdraft
+        FROM (SELECT w.bucket, SUM(w.amount)::bigint AS amount FROM want w JOIN done USING (id) GROUP BY 1) s
+        JOIN acct t ON t.id = s.bucket WHERE a.id = t.id)"""
 
 _ANSWER: Final = """
 SELECT f.id, (d.id IS NOT NULL) AS done, f.fits, t.bucket, t.room::bigint AS room, e.amount AS existing

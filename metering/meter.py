@@ -101,7 +101,8 @@ class Meter:
             if text.__class__ is str and text:
                 self._texts.append(text)
                 self._uncounted += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-        for call in part.get("tool_calls") or ():
+        calls = part.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
             self._take_call(call)
         if part.get("function_call"):
             self._take_call({"function": part["function_call"]})

@@ -5,7 +5,7 @@ to six decimals per million tokens is exact. Prices and amounts enter and leave 
 """
 
 import time
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
 import msgspec
 
@@ -14,6 +14,9 @@ PICO_PER_USD = 10**12
 PICO_PER_NANO = 1000
 AMOUNT_MAX = 9_000_000 * NANO_PER_USD
 """The largest single amount accepted anywhere, in nano-USD: far below int64, far above any prepaid balance."""
+
+_EXACT = Context(prec=64, traps=[InvalidOperation, Inexact])
+"""Decimal's own context would round a long number to 28 digits without a word. A number beyond all bounds is inexact too."""
 
 
 def now_ms() -> int:
@@ -63,9 +66,11 @@ def _rate(text: str, scale: int, precision: str) -> int:
 
 def _exact(text: str, scale: int, precision: str) -> int:
     try:
-        scaled = Decimal(text) * scale
+        scaled = _EXACT.multiply(Decimal(text), Decimal(scale))
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a decimal number") from None
+    except Inexact:
+        raise ValueError(f"{text!r} is not a usable amount, or finer than {precision}") from None
     if not scaled.is_finite() or abs(scaled) > 2**62:
         raise ValueError(f"{text!r} is not a usable amount")
     if scaled != scaled.to_integral_value():

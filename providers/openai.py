@@ -180,7 +180,7 @@ def _decoded(raw: bytes) -> Event:
     if event.get("error") or event.get("object") == "error":
         raise _error_in_answer(event)
     choices = event.setdefault("choices", [])
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) and isinstance(choice.get("index", 0), int) for choice in choices):
         raise ProviderInvalidAnswer("the provider's answer has no list of choices")
     groq = event.pop("x_groq", None)
     if isinstance(groq, dict) and "usage" in groq and not event.get("usage"):

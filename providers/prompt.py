@@ -29,15 +29,29 @@ def bound(body: dict[str, Any], raw_bytes: int) -> int:
 
 async def count(body: dict[str, Any], tokenizer: Tokenizer) -> int:
     """The prompt's tokens by this tokenizer, images at their bound; long texts are counted in a thread."""
-    texts = list(_texts(body))
+    counted = list(_counted(body))
     media = sum(IMAGE_TOKENS for _ in _media(body))
     fixed = TOKENS_PER_MESSAGE * (len(body["messages"]) + 1) + media
-    if sum(map(len, texts)) <= INLINE_CHARACTERS_MAX:
-        return fixed + sum(map(tokenizer.count, texts))
-    return fixed + await asyncio.to_thread(lambda: sum(map(tokenizer.count, texts)))
+    if sum(map(len, counted)) <= INLINE_CHARACTERS_MAX:
+        return fixed + sum(map(tokenizer.count, counted))
+    return fixed + await asyncio.to_thread(lambda: sum(map(tokenizer.count, counted)))
 
 
-def _texts(body: dict[str, Any]) -> Iterator[str]:
+def texts(value: object) -> Iterator[str]:
+    """Every text in a JSON value, keys included, in any order: what a provider serialises into the prompt. Flat, whatever the depth."""
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            left += value
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+
+
+def _counted(body: dict[str, Any]) -> Iterator[str]:
     for message in body["messages"]:
         content = message.get("content")
         if isinstance(content, str):
@@ -46,22 +60,9 @@ def _texts(body: dict[str, Any]) -> Iterator[str]:
             if isinstance(part.get("text"), str):
                 yield part["text"]
         for call in message.get("tool_calls") or ():
-            yield from _strings(call)
+            yield from texts(call)
     for name in ("tools", "functions", "response_format"):
-        yield from _strings(body.get(name))
-
-
-def _strings(value: object) -> Iterator[str]:
-    """Every text in a JSON value, keys included: what a provider serialises into the prompt. Depth is bounded by the parser."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
+        yield from texts(body.get(name))
 
 
 def _media(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -74,4 +75,4 @@ def _media(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _size(part: dict[str, Any]) -> int:
     """Bytes of the data inside a media part."""
-    return sum(len(text) for text in _strings(part))
+    return sum(map(len, texts(part)))

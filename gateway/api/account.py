@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from litestar import Request, get
 from litestar.datastructures import State
+from litestar.params import FromQuery
 
 from gateway.errors import BadRequest
 from gateway.services import Services
@@ -38,9 +39,11 @@ async def get_credits(request: Plain, state: State) -> dict[str, Any]:
 
 
 @get(["/v1/generation", "/api/v1/generation"], summary="One generation: what it used, what it cost and how that was computed")
-async def get_generation(request: Plain, state: State, id: str) -> dict[str, Any]:
+async def get_generation(request: Plain, state: State, id: FromQuery[str] = "") -> dict[str, Any]:
     at: Services = state.services
     caller = await caller_of(request, at)
+    if not id:
+        raise BadRequest("id: is required; X-Generation-Id of an answer holds it.", param="id")
     found = await at.database.read(generations.find, id, caller.account_id)
     if found is None:
         raise BadRequest("There is no such generation in this account.", param="id", status=404, error_type="not_found")

@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.api import chat_body
-from gateway.asgi import Receive, Scope, bearer, headers_of, read_body, send_problem
+from gateway.asgi import Receive, Scope, bearer, cutter, headers_of, read_body, send_problem
 from gateway.errors import Busy, ClientGone, problem
 from gateway.generation import Generation, Interrupt
 from gateway.ids import Ids
@@ -36,7 +36,8 @@ async def chat_completions(scope: Scope, receive: Receive, send: Send, at: Servi
     except Exception as error:  # noqa: BLE001 - the edge: every refusal becomes JSON with its status
         await send_problem(send, problem(error), [])
         return
-    await _own(_generation(request, caller, headers, created_ms, send), receive, at)
+    writer = Writer(send, cut=cutter(scope))
+    await _own(_generation(request, caller, headers, created_ms, writer), receive, at)
 
 
 async def _inference_caller(headers: dict[bytes, bytes], now: int, at: Services) -> Caller:
@@ -46,9 +47,9 @@ async def _inference_caller(headers: dict[bytes, bytes], now: int, at: Services)
     return caller
 
 
-def _generation(request: ChatRequest, caller: Caller, headers: dict[bytes, bytes], created_ms: int, send: Send) -> Generation:
+def _generation(request: ChatRequest, caller: Caller, headers: dict[bytes, bytes], created_ms: int, writer: Writer) -> Generation:
     id = IDS.generation(created_ms)
-    writer = Writer(send, [(b"x-generation-id", id.encode())])
+    writer.headers.append((b"x-generation-id", id.encode()))
     return Generation(
         id=id,
         request=request,

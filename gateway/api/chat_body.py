@@ -11,9 +11,12 @@ import msgspec
 from gateway.errors import BadRequest
 from providers import prompt
 from providers.content import Content
+from providers.prompt import texts
 from providers.provider import ChatRequest
 
 DEPTH_MAX: Final = 64
+VALUES_MAX: Final = 1_000_000
+"""More values than any prompt has tokens: 20 MiB of `{},` would be a gigabyte of memory and seconds of every request's time."""
 TOKENS_MAX: Final = 10_000_000
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -39,6 +42,10 @@ class Part(msgspec.Struct):
     """One part of a message's content."""
 
     type: str
+    text: str | None = None
+    image_url: str | dict[str, Any] | None = None
+    input_audio: dict[str, Any] | None = None
+    file: dict[str, Any] | None = None
 
 
 class Message(msgspec.Struct):
@@ -47,6 +54,21 @@ class Message(msgspec.Struct):
     role: Role
     content: str | list[Part] | None = None
     tool_calls: list[dict[str, Any]] | None = None
+
+
+class Function(msgspec.Struct):
+    name: str
+
+
+class Tool(msgspec.Struct):
+    """Tools of other types than `function` are the provider's to judge."""
+
+    type: str = "function"
+    function: Function | None = None
+
+    def __post_init__(self) -> None:
+        if self.type == "function" and self.function is None:
+            raise ValueError("a tool of type function needs a function object")
 
 
 class StreamOptions(msgspec.Struct):
@@ -71,7 +93,7 @@ class ChatBody(msgspec.Struct):
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Tool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
@@ -107,6 +129,9 @@ def parse(raw: bytes) -> ChatRequest:
 
 
 def _decode(raw: bytes) -> dict[str, Any]:
+    containers = raw.count(b"[") + raw.count(b"{")
+    if containers + raw.count(b",") > VALUES_MAX:
+        raise BadRequest(f"The request body holds more than {VALUES_MAX} values.", status=413, error_type="payload_too_large")
     try:
         body = msgspec.json.decode(raw)
     except RecursionError:
@@ -115,7 +140,7 @@ def _decode(raw: bytes) -> dict[str, Any]:
         raise BadRequest(f"The request body is not valid JSON: {error}. Send a JSON object in UTF-8.") from None
     if not isinstance(body, dict):
         raise BadRequest("The request body must be a JSON object.")
-    if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX:
+    if containers > DEPTH_MAX:
         _check_depth(body)
     if b"\\u0000" in raw:
         _refuse_nul(body)
@@ -139,16 +164,8 @@ def _children(parent: object) -> list[object]:
 
 def _refuse_nul(body: dict[str, Any]) -> None:
     for name, value in body.items():
-        if any("\0" in text for text in (name, *_texts(value))):
+        if any("\0" in text for text in texts({name: value})):
             raise BadRequest(f"{name}: holds a NUL character (\\u0000), which providers refuse; remove it.", param=name)
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for child in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from (text for item in child for text in _texts(item))
 
 
 def _refuse_strangers(body: dict[str, Any]) -> None:

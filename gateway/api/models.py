@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import get
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from gateway.errors import BadRequest
 from gateway.services import Services
@@ -29,7 +30,7 @@ async def list_models(state: State) -> dict[str, Any]:
 
 
 @get(["/v1/models/{id:path}", "/api/v1/models/{id:path}"], summary="One model; the slash of its id plain or escaped")
-async def get_model(state: State, id: str) -> dict[str, Any]:
+async def get_model(state: State, id: FromPath[str]) -> dict[str, Any]:
     at: Services = state.services
     id = str(id).lstrip("/")
     endpoints = usable(id, at)

@@ -150,6 +150,6 @@ async def _close(connection: Connection, jobs: list[CloseJob], now: int) -> dict
 
 
 def _outcome(row: Any, amount: int) -> Outcome:
-    if row["done"] or row["existing"] is not None:
-        return Held(row["existing"] or amount)
-    return Refused(row["bucket"], row["room"])
+    if row["done"]:
+        return Held(amount)
+    return Refused(row["bucket"], row["room"]) if row["existing"] is None else Held(row["existing"])

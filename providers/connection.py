@@ -31,6 +31,7 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._header_bytes = 0
+        self._unused_bytes = 0
         self._error: ProviderError | None = None
         self._busy = False
         self._lingering = False
@@ -119,10 +120,14 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self.answered = True
+        self._unused_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserCallbackError):
             self._fail(ProviderInvalidAnswer("the provider's answer is not HTTP/1.1"))
+        if self._unused_bytes > HEADER_BYTES_MAX:
+            # A header, trailer or chunk extension that does not end: the parser would gather it in memory without a bound.
+            self._fail(ProviderInvalidAnswer("the provider's headers are larger than 32 KiB"))
         self._wake()
 
     def eof_received(self) -> bool:
@@ -148,6 +153,9 @@ class Connection(asyncio.Protocol):
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        self._unused_bytes = 0
+        if self._error is not None:
+            return
         status = self._parser.get_status_code()
         if status < 200:
             self.headers.clear()
@@ -158,6 +166,7 @@ class Connection(asyncio.Protocol):
         self.head_complete = True
 
     def on_body(self, body: bytes) -> None:
+        self._unused_bytes = 0
         self._chunks.append(body)
         self._buffered += len(body)
         if self._buffered > BUFFER_BYTES_MAX and not self._paused:
@@ -165,6 +174,7 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
+        self._unused_bytes = 0
         if not self.head_complete:
             return
         self.complete = True

@@ -83,10 +83,10 @@ class Wire:
         try:
             connection.send(request)
             await connection.head()
+            return Response(connection, self.bounds)
         except BaseException:
             connection.abort()
             raise
-        return Response(connection, self.bounds)
 
     async def _connect(self, origin: Origin) -> Connection:
         if len(self._live) >= self.bounds.connections_max:
@@ -145,7 +145,7 @@ class Response:
         self._connection = connection
         self._bounds = bounds
         self._bytes = 0
-        self._inflate = _decompressor(connection.headers.get("content-encoding", "identity"))
+        self._inflate = _decompressor(connection.headers.get("content-encoding", "identity").lower())
         self.status = connection.status
         self.headers = connection.headers
 
@@ -201,7 +201,7 @@ def _encode(origin: Origin, headers: dict[str, str], body: bytes) -> bytes:
     lines = [f"POST {origin.path} HTTP/1.1", f"host: {origin.authority}", f"content-length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1 or "\0" in head:
+    if {head.count("\n"), head.count("\r")} != {len(lines) - 1} or "\0" in head:
         raise ValueError("a header for a provider holds a line break or NUL; check its API key and base_url")
     return head.encode("latin-1", "replace") + b"\r\n\r\n" + body
 

@@ -44,7 +44,7 @@ async def get_generation(request: Plain, state: State, id: FromQuery[str] = "") 
     caller = await caller_of(request, at)
     if not id:
         raise BadRequest("id: is required; X-Generation-Id of an answer holds it.", param="id")
-    found = await at.database.read(generations.find, id, caller.account_id)
+    found = await at.database.read(generations.find, id, caller.account_id) if id.isprintable() else None
     if found is None:
         raise BadRequest("There is no such generation in this account.", param="id", status=404, error_type="not_found")
     return {"data": generation_object(*found)}

@@ -37,7 +37,7 @@ LOST = (
     TimeoutError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # shutdown, crash, not up yet, cancelled statement
+    asyncpg.OperatorInterventionError,  # starting, stopping, a cancelled statement
     asyncpg.InsufficientResourcesError,  # disk full, out of memory, too many connections
     asyncpg.TransactionRollbackError,  # deadlock, serialization
     asyncpg.ReadOnlySQLTransactionError,  # a standby that is not the primary yet
@@ -138,8 +138,6 @@ class Postgres:
             async with self._pool.acquire() as connection:
                 return await batch_postgres.run(connection, jobs, now_ms())
         except LOST as error:
-            if isinstance(error, ValueError):  # a value that no column can hold: it will not get better by waiting
-                raise
             raise DatabaseUnavailable(f"Postgres: {type(error).__name__}") from error
 
     async def ping(self) -> None:

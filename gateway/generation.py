@@ -9,10 +9,10 @@ but not the settlement.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -39,6 +39,9 @@ class Interrupt(Enum):
     TOTAL = "the answer took longer than a generation may"
     SHUTDOWN = "the server is stopping"
 
+
+Progress = Callable[[], Awaitable[dict[str, Any] | None]]
+"""Gives a live generation's row as it would be charged now; None if nothing new has been delivered since the last time."""
 
 RELAYING: Final = (State.DISPATCHED, State.ANSWERING)
 CLIENT: Final = (Interrupt.CLIENT_LEFT, Interrupt.CLIENT_STALLED)
@@ -92,6 +95,8 @@ class Generation:
         self.dispatched = clock
         self.heard = clock
         self.owner: asyncio.Task[None] | None = None
+        self.progress: Progress | None = None
+        self.prompt_tokens: int | None = None
         self._gone = False
         self._why: Interrupt | None = None
 

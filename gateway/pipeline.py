@@ -8,6 +8,7 @@ import asyncio
 import logging
 import traceback
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
 from gateway import settlement
@@ -99,7 +100,7 @@ async def relay(generation: Generation, reserved: Reserved, at: Services) -> End
     """Tries the endpoints in order until one has given content; then its end is the end."""
     end = End(outcome=Outcome.FAILED)
     for endpoint, tokens_max in reserved.endpoints[:ATTEMPTS_MAX]:
-        end = await attempt(generation, endpoint, tokens_max, at)
+        end = await attempt(generation, reserved, endpoint, tokens_max, at)
         if end.final:
             break
     if end.problem is not None and len(generation.attempts) > 1:
@@ -109,7 +110,7 @@ async def relay(generation: Generation, reserved: Reserved, at: Services) -> End
     return end
 
 
-async def attempt(generation: Generation, endpoint: Endpoint, tokens_max: int, at: Services) -> End:
+async def attempt(generation: Generation, reserved: Reserved, endpoint: Endpoint, tokens_max: int, at: Services) -> End:
     """One endpoint: relays its events while they are counted. Never raises for anything a provider or a client can do."""
     clock = asyncio.get_running_loop().time
     request = generation.request
@@ -118,6 +119,7 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens_max: int, a
     labels = Labels(generation_id=generation.id, created=generation.created_ms // 1000, endpoint=endpoint)
     meter = Meter(at.tokenizer(endpoint.model.tokenizer), tokens_max=tokens_max * request.n, prompt_tokens_max=endpoint.context_length)
     end = End(outcome=Outcome.COMPLETED, endpoint=endpoint, meter=meter, labels=labels)
+    generation.progress = partial(settlement.progress, generation, reserved, end, at)
     call = Call(
         request=request,
         endpoint=endpoint,

@@ -3,14 +3,14 @@
 import asyncio
 import gc
 import logging
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.lifeline import Lifeline
 from gateway.settings import Settings
 from gateway.watch import Watch
-from metering import generations, ledger, tokens
+from metering import generations, tokens
 from metering.database import Database, open_database
 from metering.ledger import Ledger
 from metering.money import now_ms
@@ -45,6 +45,7 @@ class Services:
     dialects: Mapping[str, Dialect]
     wire: Wire
     watch: Watch
+    lifeline: Lifeline
     pepper: bytes = field(repr=False)
     provider_keys: Mapping[str, str] = field(repr=False)
 
@@ -56,23 +57,24 @@ class Services:
         """Checks the catalog, brings the database up to date, registers this boot, and loads what no request should wait for."""
         loaded = catalog.load(settings.catalog or None)
         database = open_database(settings.database_url)
-        boot_id = f"boot_{secrets.token_hex(12)}"
         await database.write(lambda session: upgrade(session.connection()))
-        await database.write(ledger.start_boot, id=boot_id, now=now_ms())
         await database.write(generations.remember_prices, loaded.prices(), now=now_ms())
         await asyncio.to_thread(tokens.warm, "o200k_base")
         pepper = keys.derive(settings.secret_key, "key-pepper")
-        wire = Wire(_bounds(settings))
+        wire, watch, books = Wire(_bounds(settings)), Watch(settings), Ledger(database)
+        lifeline = Lifeline(database, books, watch)
+        await lifeline.start()
         services = cls(
             settings=settings,
             database=database,
-            ledger=Ledger(database, boot_id),
+            ledger=books,
             callers=Callers(database, pepper),
             limits=Guard(RedisLimits(settings.redis_url) if settings.redis_url else MemoryLimits(), now_ms),
             catalog=loaded,
             dialects=registry.dialects(wire),
             wire=wire,
-            watch=Watch(settings),
+            watch=watch,
+            lifeline=lifeline,
             pepper=pepper,
             provider_keys=settings.provider_keys({e.provider.api_key_env for e in loaded.every_endpoint() if e.provider.api_key_env}),
         )
@@ -88,6 +90,7 @@ class Services:
                 await self.ledger.flush()
         except TimeoutError:
             _log.error("%d generations could not be settled: the database does not answer; their holds stay open", len(self.watch.live))
+        await self.lifeline.stop()
         await self.wire.aclose()
         await self.limits.aclose()
         await self.database.aclose()

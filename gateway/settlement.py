@@ -51,6 +51,7 @@ class End:
     problem: Problem | None = None
     relayed: bool = False
     cut: bool = False
+    checkpointed: int = 0
     final: bool = True
 
     @property
@@ -87,15 +88,25 @@ async def settle(generation: Generation, reserved: Reserved, end: End, at: Servi
     )
 
 
+async def progress(generation: Generation, reserved: Reserved, end: End, at: Services) -> dict[str, Any] | None:
+    """The row of a running generation with what has been delivered so far: its checkpoint. None if nothing new was delivered."""
+    if end.meter is None or not end.relayed or end.meter.events == end.checkpointed:
+        return None
+    end.checkpointed = end.meter.events
+    usage, source, cost = await _priced(generation, end, at)
+    charge = min(cost.charge, reserved.amount)
+    row = generations.row(_record(generation, reserved, end, source), usage, cost)
+    return {**row, "outcome": "recovered", "charge": charge, "shortfall": cost.charge - charge}
+
+
 async def _priced(generation: Generation, end: End, at: Services) -> tuple[Usage, str | None, Cost]:
     if not end.chargeable:
         return Usage(), None, FREE
     assert end.meter is not None
     assert end.endpoint is not None
-    counted = 0
-    if not end.meter.reported:
-        counted = await prompt.count(generation.request.body.reveal(), at.tokenizer(end.endpoint.model.tokenizer))
-    usage, source = end.meter.usage(counted)
+    if not end.meter.reported and generation.prompt_tokens is None:
+        generation.prompt_tokens = await prompt.count(generation.request.body.reveal(), at.tokenizer(end.endpoint.model.tokenizer))
+    usage, source = end.meter.usage(generation.prompt_tokens or 0)
     usage = _payable(usage, end.endpoint)
     return usage, source, price.cost(usage, end.endpoint.price)
 

@@ -60,6 +60,10 @@ class Refused(msgspec.Struct, frozen=True):
     available: int
 
 
+FENCED: Final = Refused("", 0)
+"""Not held, whatever there is: the process was taken for dead while it was stopped."""
+
+
 class Closed(msgspec.Struct, frozen=True):
     """The hold has ended in `state` with this charge, nano-USD; `changed` is False when it had already ended before this job."""
 

@@ -12,7 +12,7 @@ import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
-from metering.batch import REVENUE, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Outcome, Refused
+from metering.batch import FENCED, REVENUE, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Outcome, Refused
 from metering.periods import present
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
@@ -43,6 +43,7 @@ req AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4
         WITH ORDINALITY AS r(id, account_id, limits, amount, boot_id, ord)),{_FIT}
 done AS (INSERT INTO hold (id, account_id, limits, amount, state, charge, boot_id, created_at)
         SELECT r.id, r.account_id, r.limits, r.amount, 0, 0, r.boot_id, $6 FROM req r JOIN fit USING (id) WHERE fits
+        AND NOT EXISTS (SELECT 1 FROM boot b WHERE b.id = r.boot_id AND b.fenced = 1)
         ON CONFLICT (id) DO NOTHING RETURNING id),{_UPDATE_HELD}{_ANSWER}"""
 
 EXTEND: Final = f"""WITH
@@ -108,9 +109,17 @@ async def _hold(connection: Connection, jobs: list[HoldJob], now: int) -> dict[s
     amounts = {job.id: job.amount for job in jobs}
     outcomes = {row["id"]: _outcome(row, amounts[row["id"]]) for row in rows}
     for job in jobs:
-        if isinstance(outcomes[job.id], Refused) and len(jobs) > 1:
-            outcomes |= await _hold(connection, [job], now)
+        if isinstance(outcomes[job.id], Refused):
+            outcomes[job.id] = await _hold_alone(connection, job, outcomes[job.id], now, batched=len(jobs) > 1)
     return outcomes
+
+
+async def _hold_alone(connection: Connection, job: HoldJob, refused: Outcome, now: int, *, batched: bool) -> Outcome:
+    """Once more without neighbours; then it is told whether money was lacking or this process was taken for dead."""
+    if batched:
+        return (await _hold(connection, [job], now))[job.id]
+    fenced = await connection.fetchval("SELECT fenced FROM boot WHERE id = $1", job.boot_id)
+    return FENCED if fenced else refused
 
 
 async def _extend(connection: Connection, jobs: list[ExtendJob]) -> dict[str, Outcome]:

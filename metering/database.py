@@ -8,9 +8,10 @@ A function is plain and synchronous, so nothing can be awaited inside a transact
 (WAL, synchronous=FULL) and one reader beside it. Postgres: SQLAlchemy over asyncpg, and a small asyncpg pool for the batches.
 """
 
+import fcntl
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import IO, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import asyncpg
 from sqlalchemy import Engine, create_engine, event, text
@@ -32,6 +33,8 @@ T = TypeVar("T")
 Work = Callable[Concatenate[Session, P], T]
 
 STATEMENT_SECONDS_MAX = 30
+SILENT_MS = 3_000
+LEASE_MS = 30_000
 LOST = (
     OSError,
     TimeoutError,
@@ -48,6 +51,14 @@ class Database(Protocol):
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def commit(self, jobs: list[Job]) -> list[Outcome]: ...
+    async def live(self, boot_id: str) -> None:
+        """Takes the lock that proves this boot alive, or makes sure that it is still held. DatabaseUnavailable if it cannot be."""
+        ...
+
+    def is_dead(self, session: Session, boot_id: str, silent_ms: int) -> bool:
+        """Whether another boot, whose last heartbeat is `silent_ms` old, can do nothing any more."""
+        ...
+
     async def ping(self) -> None: ...
     async def aclose(self) -> None: ...
 
@@ -69,6 +80,7 @@ class Sqlite:
         self._writer, self._write_thread = _sqlite_engine(path, begin="BEGIN IMMEDIATE"), Worker("sqlite-writer")
         self._reader, self._read_thread = _sqlite_engine(path, begin="BEGIN"), Worker("sqlite-reader")
         self._batches: sqlite3.Connection | None = None
+        self._lock: IO[bytes] | None = None
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._run(self._write_thread, lambda: _in_session(self._writer, work, *args, **kwargs))
@@ -83,6 +95,19 @@ class Sqlite:
         if self._batches is None:
             self._batches = connect_sqlite(self._path)
         return batch_sqlite.run(self._batches, jobs, now_ms())
+
+    async def live(self, boot_id: str) -> None:
+        if self._lock is None:
+            lock = open(f"{self._path}.lock", "ab")  # noqa: ASYNC230, SIM115 - held as long as the process lives
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                raise DatabaseUnavailable(f"another process serves {self._path}; SQLite takes one, use Postgres for more") from None
+            self._lock = lock
+
+    def is_dead(self, session: Session, boot_id: str, silent_ms: int) -> bool:
+        return self._lock is not None
 
     async def _run(self, thread: Worker, work: Callable[[], T]) -> T:
         try:
@@ -101,6 +126,8 @@ class Sqlite:
                 self._batches.close()
             self._writer.dispose()
 
+        if self._lock is not None:
+            self._lock.close()
         await self._run(self._write_thread, close)
         await self._run(self._read_thread, self._reader.dispose)
         self._write_thread.stop()
@@ -115,6 +142,8 @@ class Postgres:
             "postgresql+asyncpg://" + url.partition("://")[2], pool_size=5, max_overflow=5, pool_pre_ping=True, connect_args=options
         )
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._lock: asyncpg.Connection[asyncpg.Record] | None = None
+        self._locked: str | None = None
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -140,10 +169,28 @@ class Postgres:
         except LOST as error:
             raise DatabaseUnavailable(f"Postgres: {type(error).__name__}") from error
 
+    async def live(self, boot_id: str) -> None:
+        try:
+            if self._lock is None or self._lock.is_closed():
+                self._lock, self._locked = await asyncpg.connect(self._url, timeout=5, command_timeout=STATEMENT_SECONDS_MAX), None
+            if self._locked != boot_id:
+                await self._lock.fetch("SELECT pg_advisory_lock(hashtextextended($1, 0))", boot_id)
+                self._locked = boot_id
+        except LOST as error:
+            raise DatabaseUnavailable(f"Postgres: {type(error).__name__}") from error
+
+    def is_dead(self, session: Session, boot_id: str, silent_ms: int) -> bool:
+        if silent_ms <= SILENT_MS:
+            return False
+        free = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:id, 0))")
+        return silent_ms > LEASE_MS or bool(session.connection().execute(free, {"id": boot_id}).scalar_one())
+
     async def ping(self) -> None:
         await self.read(_ping)
 
     async def aclose(self) -> None:
+        if self._lock is not None:
+            await self._lock.close()
         if self._pool is not None:
             await self._pool.close()
         await self._engine.dispose()

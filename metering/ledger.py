@@ -7,10 +7,10 @@ import msgspec
 from sqlalchemy import func, insert, update
 from sqlmodel import Session, col, select
 
-from metering.batch import SETTLED, VOID, Closed, CloseJob, Column, ExtendJob, Held, HoldJob, Refused
+from metering.batch import FENCED, SETTLED, VOID, Closed, CloseJob, Column, ExtendJob, Held, HoldJob, Refused
 from metering.commit import Commit
 from metering.database import Database
-from metering.errors import UnknownAccount
+from metering.errors import DatabaseUnavailable, UnknownAccount
 from metering.money import AMOUNT_MAX, format_usd
 from metering.periods import period
 from metering.tables import Account, Boot, Entry
@@ -19,17 +19,22 @@ CASH = "house:cash"
 
 
 class Ledger:
-    """Holds and charges of one serving process, under its `boot_id`."""
+    """Holds and charges of one serving process, under its `boot_id` (set by its lifeline before the first hold)."""
 
-    def __init__(self, database: Database, boot_id: str) -> None:
+    def __init__(self, database: Database, boot_id: str = "") -> None:
         self._commit = Commit(database.commit)
-        self._boot_id = boot_id
+        self.boot_id = boot_id
 
     async def hold(self, id: str, *, account_id: str, limits: tuple[str, ...], amount: int) -> Held | Refused:
-        """Sets `amount` nano-USD aside in the account and every limit, or in none. Durable when it returns Held."""
-        job = HoldJob(id=id, account_id=account_id, limits=limits, amount=amount, boot_id=self._boot_id)
+        """Sets `amount` nano-USD aside in the account and every limit, or in none. Durable when it returns Held.
+
+        DatabaseUnavailable also when this process was taken for dead while it was stopped: it may not hold until its next heartbeat.
+        """
+        job = HoldJob(id=id, account_id=account_id, limits=limits, amount=amount, boot_id=self.boot_id)
         outcome = await self._commit.submit(job)
         assert isinstance(outcome, Held | Refused)
+        if outcome == FENCED:
+            raise DatabaseUnavailable("this process was taken for dead; it starts anew in a second")
         return outcome
 
     async def settle(self, id: str, *, charge: int, held: int, generation: dict[str, Column]) -> Closed:
@@ -56,6 +61,10 @@ class Ledger:
         outcome = await self._commit.submit(job)
         assert isinstance(outcome, Closed)
         return outcome
+
+    async def recover(self, job: CloseJob) -> Closed:
+        """Ends a hold of a process that died, as `metering.recovery` found it; does nothing if it has ended meanwhile."""
+        return await self._close(job)
 
     async def flush(self) -> None:
         await self._commit.flush()

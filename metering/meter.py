@@ -52,6 +52,11 @@ class Meter:
         self._events += delivered
 
     @property
+    def events(self) -> int:
+        """Events with output so far."""
+        return self._events
+
+    @property
     def delivered(self) -> bool:
         """Whether any output has passed."""
         return self._events > 0

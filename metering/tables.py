@@ -40,7 +40,10 @@ class Account(SQLModel, table=True):
 
 
 class Hold(SQLModel, table=True):
-    """Money set aside for one generation, in its account and in every limit named in `limits` (ids joined by commas)."""
+    """Money set aside for one generation, in its account and in every limit named in `limits` (ids joined by commas).
+
+    `progress` is the generation's row as of its last checkpoint, JSON: what recovery charges if the process dies.
+    """
 
     __tablename__ = "hold"
     __table_args__ = (
@@ -58,6 +61,7 @@ class Hold(SQLModel, table=True):
     boot_id: str = Field(sa_type=Text)
     created_at: int = Field(sa_type=BIG)
     closed_at: int | None = Field(default=None, sa_type=BIG)
+    progress: str | None = Field(default=None, sa_type=Text)
 
 
 class Entry(SQLModel, table=True):

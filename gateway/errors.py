@@ -137,6 +137,13 @@ def _insufficient(error: InsufficientCredits) -> Problem:
     return Problem(402, message, metadata)
 
 
+def credits_exhausted() -> Problem:
+    """The end of a stream whose hold could not be extended."""
+    message = "The credits ran out in the middle of the answer; what was delivered is charged. Add credits to get longer answers."
+    metadata = {"error_type": "payment_required", "reason": "insufficient_credits", "remedy_hint": "add credits or raise the key's limit"}
+    return Problem(402, message, metadata)
+
+
 def _limited(error: LimitExceeded) -> Problem:
     seconds = error.retry_after_seconds
     metadata = {"error_type": "rate_limit_exceeded", "limit_source": "tollway_key_limit", "retry_after_seconds": seconds}

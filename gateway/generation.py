@@ -68,7 +68,7 @@ class Attempt(msgspec.Struct, kw_only=True):
 
 
 class Generation:
-    """Moments are in seconds of the loop's clock; `created_ms` is the wall clock."""
+    """Moments are in seconds of the loop's clock, `created_ms` is the wall clock; `held` is in nano-USD."""
 
     def __init__(
         self,
@@ -97,6 +97,7 @@ class Generation:
         self.owner: asyncio.Task[None] | None = None
         self.progress: Progress | None = None
         self.prompt_tokens: int | None = None
+        self.held = 0
         self._gone = False
         self._why: Interrupt | None = None
 

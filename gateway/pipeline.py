@@ -12,19 +12,20 @@ from functools import partial
 from typing import Final
 
 from gateway import settlement
-from gateway.errors import ClientGone, problem, provider_problem
+from gateway.errors import ClientGone, credits_exhausted, problem, provider_problem
+from gateway.extension import Extension
 from gateway.generation import Attempt, Generation, Interrupt, Interrupted, State
 from gateway.labels import Labels
-from gateway.reserve import Reserved, reserve
+from gateway.reserve import Paid, reserve
 from gateway.services import Services
 from gateway.settlement import End, Outcome
 from metering.errors import DatabaseUnavailable
 from metering.meter import Meter
 from metering.money import now_ms
 from policy import limits
-from policy.route import Plan, plan
+from policy.route import Plan, output_max, plan
 from providers.errors import ProviderError, ProviderTimeout, RequestRefused
-from providers.provider import Call, Endpoint, Event
+from providers.provider import Call, ChatRequest, Endpoint, Event
 
 ATTEMPTS_MAX: Final = 3
 HELD_BACK_MAX: Final = 64
@@ -78,29 +79,29 @@ async def _answer(generation: Generation, at: Services) -> None:
 async def _paid(generation: Generation, route: Plan, at: Services) -> int:
     """Hold, relay, settle, and only then the end of the reply. Returns the tokens used."""
     try:
-        reserved = await reserve(generation, route, at)
+        paid = await reserve(generation, route, at)
     except DatabaseUnavailable:
         at.ledger.void_later(generation.id)
         raise
     try:
-        end = await relay(generation, reserved, at)
+        end = await relay(generation, paid, at)
     except BaseException:
         await at.ledger.void(generation.id, generation=None)
         raise
-    receipt = await settlement.settle(generation, reserved, end, at)
+    receipt = await settlement.settle(generation, end, at)
     if end.problem is not None:
-        await generation.reply.fail(end.problem, end.labels.chunk([]) if end.labels else None)
+        await generation.reply.fail(end.problem, {**end.labels.chunk([]), "usage": receipt.usage} if end.labels else None)
     else:
         assert end.labels is not None
         await generation.reply.finish(receipt.usage, end.labels.chunk([]))
     return receipt.tokens
 
 
-async def relay(generation: Generation, reserved: Reserved, at: Services) -> End:
+async def relay(generation: Generation, paid: Paid, at: Services) -> End:
     """Tries the endpoints in order until one has given content; then its end is the end."""
     end = End(outcome=Outcome.FAILED)
-    for endpoint, tokens_max in reserved.endpoints[:ATTEMPTS_MAX]:
-        end = await attempt(generation, reserved, endpoint, tokens_max, at)
+    for endpoint, tokens in paid[:ATTEMPTS_MAX]:
+        end = await attempt(generation, endpoint, tokens, at)
         if end.final:
             break
     if end.problem is not None and len(generation.attempts) > 1:
@@ -110,26 +111,35 @@ async def relay(generation: Generation, reserved: Reserved, at: Services) -> End
     return end
 
 
-async def attempt(generation: Generation, reserved: Reserved, endpoint: Endpoint, tokens_max: int, at: Services) -> End:
-    """One endpoint: relays its events while they are counted. Never raises for anything a provider or a client can do."""
+async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: Services) -> End:
+    """One endpoint, with `tokens` per choice paid for: relays its events while they are counted.
+
+    Never raises for anything a provider or a client can do.
+    """
     clock = asyncio.get_running_loop().time
     request = generation.request
     record = Attempt(endpoint=endpoint.id, provider=endpoint.provider.slug, started_ms=_ms(clock() - generation.started))
     generation.attempts.append(record)
     labels = Labels(generation_id=generation.id, created=generation.created_ms // 1000, endpoint=endpoint)
-    meter = Meter(at.tokenizer(endpoint.model.tokenizer), tokens_max=tokens_max * request.n, prompt_tokens_max=endpoint.context_length)
+    tokens_max = output_max(request, endpoint)
+    meter = Meter(
+        at.tokenizer(endpoint.model.tokenizer),
+        tokens_max=tokens * request.n,
+        prompt_tokens_max=endpoint.context_length,
+        strict=request.stream and tokens < tokens_max,
+    )
     end = End(outcome=Outcome.COMPLETED, endpoint=endpoint, meter=meter, labels=labels)
-    generation.progress = partial(settlement.progress, generation, reserved, end, at)
+    generation.progress = partial(settlement.progress, generation, end, at)
     call = Call(
         request=request,
         endpoint=endpoint,
         api_key=at.provider_keys.get(endpoint.provider.api_key_env or ""),
-        max_tokens=tokens_max if _limited(request.max_tokens, tokens_max, endpoint) else None,
+        max_tokens=_limit(request, endpoint, tokens_max if request.stream else tokens),
         generation_id=generation.id,
     )
     try:
         with generation.relaying(clock()):
-            await _pump(generation, call, end, record, at)
+            await _pump(generation, call, end, Extension(generation, endpoint, tokens, meter, at), record, at)
         record.status = 200
     except Interrupted as interrupted:
         _interrupted(end, interrupted.why)
@@ -144,12 +154,13 @@ async def attempt(generation: Generation, reserved: Reserved, endpoint: Endpoint
     return end
 
 
-def _limited(asked: int | None, tokens_max: int, endpoint: Endpoint) -> bool:
-    """Whether a limit must be sent: the client's own, or one that is lower than what the endpoint would give anyway."""
-    return asked is not None or tokens_max < (endpoint.max_output_tokens or endpoint.context_length)
+def _limit(request: ChatRequest, endpoint: Endpoint, tokens: int) -> int | None:
+    """The limit to send: none if the client sent none and the endpoint would give no more anyway."""
+    lower = tokens < (endpoint.max_output_tokens or endpoint.context_length)
+    return tokens if lower or request.max_tokens is not None else None
 
 
-async def _pump(generation: Generation, call: Call, end: End, record: Attempt, at: Services) -> None:
+async def _pump(generation: Generation, call: Call, end: End, extension: Extension, record: Attempt, at: Services) -> None:
     """Provider -> meter -> client. Batches without content are held back, so that an attempt that only says hello can still be replaced."""
     clock, meter, labels, reply = asyncio.get_running_loop().time, end.meter, end.labels, generation.reply
     assert meter is not None
@@ -161,28 +172,32 @@ async def _pump(generation: Generation, call: Call, end: End, record: Attempt, a
             if generation.state is State.DISPATCHED:
                 record.first_byte_ms = _ms(generation.heard - generation.started)
                 generation.state = State.ANSWERING
-            held_back += _counted(batch, call, end)
+            held_back += await _counted(batch, call, end, extension)
+            extension.look_ahead()
             if held_back and (meter.delivered or labels.finished or len(held_back) > HELD_BACK_MAX):
                 end.relayed = True
                 await reply.events(held_back)
                 held_back = []
             if end.cut:
                 break
-    if end.cut and (cut := labels.cut(call.request.n)) is not None:
-        await reply.events([cut])
+    if end.cut:
+        end.problem = None if extension.complete else credits_exhausted()
+        if (cut := labels.cut(call.request.n)) is not None:
+            await reply.events([cut])
     elif held_back:
         end.relayed = True
         await reply.events(held_back)
 
 
-def _counted(batch: list[Event], call: Call, end: End) -> list[Event]:
+async def _counted(batch: list[Event], call: Call, end: End, extension: Extension) -> list[Event]:
     """The events that may leave: counted, labelled, and not beyond what was held for."""
     meter, labels, leaving = end.meter, end.labels, []
     assert meter is not None
     assert labels is not None
     for event in batch:
         meter.see(event)
-        if call.request.stream and meter.over:
+        if call.request.stream and meter.over and await extension.over():
+            meter.drop()
             end.cut = True
             break
         labels.put(event)

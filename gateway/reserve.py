@@ -1,53 +1,54 @@
-"""Sets the worst case aside before anything is sent, or as much of it as the account affords; the limits sent to providers follow it."""
+"""Sets the worst case aside before anything is sent; where that is not affordable, less of it.
 
-import msgspec
+Not streamed: as many completion tokens as the account affords, and the provider is told so. Streamed: a quantum of them at most, which
+`extension` raises while the answer grows; the provider is told the client's own limit.
+"""
+
+from typing import Final
 
 from gateway.generation import Generation, State
 from gateway.services import Services
 from metering import price
 from metering.batch import Held, Refused
 from metering.errors import InsufficientCredits
+from metering.usage import COUNT_MAX
 from policy import route
 from providers import prompt
 from providers.provider import ChatRequest, Endpoint
 
-TRIES_MAX = 3
+QUANTUM_TOKENS: Final = 4096
+"""Completion tokens per choice that a stream holds at a time where the worst case is not affordable."""
+TRIES_MAX: Final = 3
 """Other requests of the account take and free money in between; after so many misses the answer is 402."""
 
 
-class Reserved(msgspec.Struct, frozen=True):
-    """`amount` nano-USD are held. Each endpoint comes with the completion tokens per choice that this pays for there."""
-
-    amount: int
-    endpoints: tuple[tuple[Endpoint, int], ...]
+Paid = tuple[tuple[Endpoint, int], ...]
+"""The endpoints to try, each with the completion tokens per choice that the hold pays for there."""
 
 
-async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Reserved:
-    """Durable when it returns. InsufficientCredits when not one completion token is affordable at any endpoint."""
-    request = generation.request
-    wanted = Reserved(
-        route.ceiling(request, plan.endpoints), tuple((endpoint, route.output_max(request, endpoint)) for endpoint in plan.endpoints)
-    )
+async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Paid:
+    """Holds, durably when it returns; `generation.held` is the amount. InsufficientCredits if no endpoint affords one token."""
+    request, caller = generation.request, generation.caller
+    amount = route.ceiling(request, plan.endpoints)
+    paid: Paid = tuple((endpoint, route.output_max(request, endpoint)) for endpoint in plan.endpoints)
     for left in reversed(range(TRIES_MAX)):
-        outcome = await at.ledger.hold(
-            generation.id, account_id=generation.caller.account_id, limits=generation.caller.limits, amount=wanted.amount
-        )
+        outcome = await at.ledger.hold(generation.id, account_id=caller.account_id, limits=caller.limits, amount=amount)
         if isinstance(outcome, Held):
-            generation.state = State.HELD
-            return wanted
+            generation.state, generation.held = State.HELD, outcome.added
+            return paid
         if left == 0:
-            raise _insufficient(wanted.amount, outcome)
-        wanted = await _affordable(request, plan, outcome, at)
+            raise _insufficient(amount, outcome)
+        amount, paid = await _affordable(request, plan, outcome, at)
     raise AssertionError("the last try returns or raises")
 
 
-async def _affordable(request: ChatRequest, plan: route.Plan, refused: Refused, at: Services) -> Reserved:
+async def _affordable(request: ChatRequest, plan: route.Plan, refused: Refused, at: Services) -> tuple[int, Paid]:
     """The endpoints that what is available can pay for, with the tokens it pays for; now the prompt is counted, not bounded."""
     fitting, amount = [], 0
     for endpoint in plan.endpoints:
         prompt_tokens = await _prompt_tokens(request, endpoint, at)
         tokens = price.affordable_tokens(endpoint.price, prompt_tokens=prompt_tokens, amount=refused.available, extras=request.extras)
-        tokens = min(tokens // request.n, route.output_max(request, endpoint))
+        tokens = min(tokens // request.n, route.output_max(request, endpoint), QUANTUM_TOKENS if request.stream else COUNT_MAX)
         if tokens >= 1:
             fitting.append((endpoint, tokens))
             amount = max(amount, _cost(request, endpoint, prompt_tokens, tokens))
@@ -55,7 +56,7 @@ async def _affordable(request: ChatRequest, plan: route.Plan, refused: Refused, 
         first = plan.endpoints[0]
         required = _cost(request, first, await _prompt_tokens(request, first, at), route.output_max(request, first))
         raise _insufficient(required, refused)
-    return Reserved(amount, tuple(fitting))
+    return amount, tuple(fitting)
 
 
 async def _prompt_tokens(request: ChatRequest, endpoint: Endpoint, at: Services) -> int:

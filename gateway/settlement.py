@@ -17,7 +17,6 @@ from gateway.errors import Problem
 from gateway.generation import Generation, Interrupt, State
 from gateway.labels import Labels
 from gateway.receipt import usage_object
-from gateway.reserve import Reserved
 from gateway.services import Services
 from metering import generations, price
 from metering.meter import Meter
@@ -59,6 +58,8 @@ class End:
         """Whether anything is charged at all: zero-completion insurance and failures before content."""
         if self.meter is None:
             return False
+        if self.cut:
+            return self.relayed
         if self.outcome is Outcome.COMPLETED:
             finish = self.labels.finish_reason if self.labels else None
             return self.meter.delivered or self.meter.completion_reported or finish not in (None, "error")
@@ -72,15 +73,15 @@ class Receipt(msgspec.Struct, frozen=True):
     tokens: int
 
 
-async def settle(generation: Generation, reserved: Reserved, end: End, at: Services) -> Receipt:
+async def settle(generation: Generation, end: End, at: Services) -> Receipt:
     """Durable when it returns: the charge, the released rest and the generation's row are one transaction."""
     generation.state = State.ENDING
     usage, source, cost = await _priced(generation, end, at)
-    row = generations.row(_record(generation, reserved, end, source), usage, cost)
+    row = generations.row(_record(generation, end, source), usage, cost)
     if cost is FREE:
         closed = await at.ledger.void(generation.id, generation=row)
     else:
-        closed = await at.ledger.settle(generation.id, charge=cost.charge, held=reserved.amount, generation=row)
+        closed = await at.ledger.settle(generation.id, charge=cost.charge, held=generation.held, generation=row)
     generation.state = State.VOID if cost is FREE else State.SETTLED
     return Receipt(
         usage=usage_object(usage, cost, charge=closed.charge, source=source or "provider"),
@@ -88,14 +89,14 @@ async def settle(generation: Generation, reserved: Reserved, end: End, at: Servi
     )
 
 
-async def progress(generation: Generation, reserved: Reserved, end: End, at: Services) -> dict[str, Any] | None:
+async def progress(generation: Generation, end: End, at: Services) -> dict[str, Any] | None:
     """The row of a running generation with what has been delivered so far: its checkpoint. None if nothing new was delivered."""
     if end.meter is None or not end.relayed or end.meter.events == end.checkpointed:
         return None
     end.checkpointed = end.meter.events
     usage, source, cost = await _priced(generation, end, at)
-    charge = min(cost.charge, reserved.amount)
-    row = generations.row(_record(generation, reserved, end, source), usage, cost)
+    charge = min(cost.charge, generation.held)
+    row = generations.row(_record(generation, end, source), usage, cost)
     return {**row, "outcome": "recovered", "charge": charge, "shortfall": cost.charge - charge}
 
 
@@ -123,7 +124,7 @@ def _payable(usage: Usage, endpoint: Endpoint) -> Usage:
     return msgspec.structs.replace(usage, **{**strange, **plain})
 
 
-def _record(generation: Generation, reserved: Reserved, end: End, source: str | None) -> generations.Record:
+def _record(generation: Generation, end: End, source: str | None) -> generations.Record:
     labels, endpoint = end.labels, end.endpoint
     now = now_ms()
     return generations.Record(
@@ -140,10 +141,10 @@ def _record(generation: Generation, reserved: Reserved, end: End, source: str | 
         outcome=end.outcome.value,
         finish_reason=labels.finish_reason if labels else None,
         native_finish_reason=_known(labels.native_finish_reason) if labels else None,
-        error_type=end.error.error_type if end.error else None,
+        error_type=end.error.error_type if end.error else end.problem.metadata["error_type"] if end.problem else None,
         upstream_id=labels.upstream_id if labels and labels.upstream_id and _ID.fullmatch(labels.upstream_id) else None,
         usage_source=source,
-        held=reserved.amount,
+        held=generation.held,
         first_byte_ms=generation.attempts[-1].first_byte_ms if generation.attempts else None,
         duration_ms=now - generation.created_ms,
         attempts=generation.attempts,

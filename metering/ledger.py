@@ -37,6 +37,12 @@ class Ledger:
             raise DatabaseUnavailable("this process was taken for dead; it starts anew in a second")
         return outcome
 
+    async def extend(self, id: str, amount: int) -> Held | Refused:
+        """Adds `amount` nano-USD to an open hold, in all its buckets or in none."""
+        outcome = await self._commit.submit(ExtendJob(id=id, amount=amount))
+        assert isinstance(outcome, Held | Refused)
+        return outcome
+
     async def settle(self, id: str, *, charge: int, held: int, generation: dict[str, Column]) -> Closed:
         """Charges exactly `charge`, extending the hold first where it is too small; what no bucket can give is the house's.
 

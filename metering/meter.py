@@ -29,11 +29,13 @@ class Meter:
     ignores `max_tokens` or misreports cannot charge more than the client allowed.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, tokens_max: int, prompt_tokens_max: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, tokens_max: int, prompt_tokens_max: int, strict: bool = False) -> None:
         self._tokenizer = tokenizer
         self._tokens_max = tokens_max
+        self._strict = strict
         self._prompt_tokens_max = prompt_tokens_max
         self._texts: list[str] = []
+        self._newest: list[str] = []
         self._uncounted = 0
         self._counted = 0
         self._events = 0
@@ -44,12 +46,20 @@ class Meter:
         reported = event.pop("usage", None)
         if reported is not None:
             self._reported = from_openai(reported) or self._reported
+        self._keep_newest()
+        if self._uncounted > UNCOUNTED_BYTES_MAX:
+            self._count()
         delivered = False
         for choice in event["choices"]:
             part = choice.get("delta") or choice.get("message")
             if part:
                 delivered |= self._take(part)
         self._events += delivered
+
+    def drop(self) -> None:
+        """The newest event will not leave after all."""
+        self._events -= bool(self._newest)
+        self._newest = []
 
     @property
     def events(self) -> int:
@@ -63,17 +73,31 @@ class Meter:
 
     @property
     def over(self) -> bool:
-        """More output than was held for. Tokenizers differ, so the number of events must agree, unless we count twice the limit."""
+        """More output than was held for. Tokenizers differ, so the number of events must agree, unless we count twice the limit.
+
+        Where the balance is the limit (`strict`), our own count alone decides.
+        """
         limit = self._tokens_max
         if self._counted + self._uncounted <= limit:
             return False
-        counted = self._count()
-        return counted > limit and (self._events > limit or counted > 2 * limit + 64)
+        counted = self._count() + self._tokenizer.count("".join(self._newest))
+        return counted > limit and (self._strict or self._events > limit or counted > 2 * limit + 64)
+
+    @property
+    def nearly_over(self) -> bool:
+        """Three quarters of what was held for are used."""
+        limit = 3 * self._tokens_max
+        return 4 * (self._counted + self._uncounted) > limit and 4 * (self._count() + self._tokenizer.count("".join(self._newest))) > limit
+
+    def raise_limit(self, tokens_max: int, *, strict: bool) -> None:
+        """More has been held."""
+        self._tokens_max, self._strict = tokens_max, strict
 
     def usage(self, prompt_tokens: int) -> tuple[Usage, str]:
         """The usage and its source: `provider`, or `counted` / `estimated` with the given count of the prompt."""
         if self._reported is not None:
             return self._cut(self._reported), "provider"
+        self._keep_newest()
         counted = Usage(prompt=prompt_tokens, completion=min(self._count(), self._tokens_max))
         return counted, "counted" if self._tokenizer.exact else "estimated"
 
@@ -100,21 +124,17 @@ class Meter:
         return usage
 
     def _take(self, part: dict[str, Any]) -> bool:
-        before = self._uncounted
         for name in ("content", "reasoning", "reasoning_content", "refusal"):
             text = part.get(name)
             if text.__class__ is str and text:
-                self._texts.append(text)
+                self._newest.append(text)
                 self._uncounted += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         calls = part.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             self._take_call(call)
         if part.get("function_call"):
             self._take_call({"function": part["function_call"]})
-        if self._uncounted > UNCOUNTED_BYTES_MAX:
-            self._count()
-            return True
-        return self._uncounted > before
+        return bool(self._newest)
 
     def _take_call(self, call: object) -> None:
         function = call.get("function") if isinstance(call, dict) else None
@@ -123,12 +143,17 @@ class Meter:
         for name in ("name", "arguments"):
             text = function.get(name)
             if isinstance(text, str) and text:
-                self._texts.append(text)
+                self._newest.append(text)
                 self._uncounted += len(text.encode("utf-8", "surrogatepass"))
 
+    def _keep_newest(self) -> None:
+        self._texts += self._newest
+        self._newest = []
+
     def _count(self) -> int:
+        """The tokens of everything but the newest event."""
         if self._texts:
             self._counted = min(self._counted + self._tokenizer.count("".join(self._texts)), COUNT_MAX)
             self._texts.clear()
-            self._uncounted = 0
+            self._uncounted = sum(len(text.encode("utf-8", "surrogatepass")) for text in self._newest)
         return self._counted

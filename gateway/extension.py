@@ -1,0 +1,75 @@
+"""Keeps the hold ahead of a stream: a quantum at a time, asked for at 75 % used, so that a large limit needs no large balance.
+
+Nothing beyond the held amount is ever relayed. When an extension is refused, the stream goes on to the end of what is held and is
+cut there.
+"""
+
+import asyncio
+
+from gateway.generation import Generation
+from gateway.reserve import QUANTUM_TOKENS
+from gateway.services import Services
+from metering import price
+from metering.batch import Held, Refused
+from metering.errors import MeteringError
+from metering.meter import Meter
+from policy import route
+from providers.provider import Endpoint
+
+
+class Extension:
+    """For one attempt. `tokens` per choice are paid for so far; `complete` when that is all the answer can have."""
+
+    def __init__(self, generation: Generation, endpoint: Endpoint, tokens: int, meter: Meter, at: Services) -> None:
+        self._generation = generation
+        self._endpoint = endpoint
+        self._meter = meter
+        self._at = at
+        self._tokens = tokens
+        self._tokens_max = route.output_max(generation.request, endpoint)
+        self._asking: asyncio.Task[None] | None = None
+        self.refused = False
+
+    @property
+    def complete(self) -> bool:
+        return self._tokens >= self._tokens_max
+
+    def look_ahead(self) -> None:
+        """Called with every batch: asks for the next quantum in time, without holding up the relay."""
+        if self._asking is None and not self.complete and not self.refused and self._meter.nearly_over:
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+
+    async def over(self) -> bool:
+        """Whether the answer has outgrown what is held, after any extension that is on its way."""
+        while self._meter.over and self._asking is not None:
+            await asyncio.shield(self._asking)
+        return self._meter.over
+
+    async def _ask(self) -> None:
+        """The next quantum or, the last time, as many tokens as what is left in the account can pay for."""
+        try:
+            outcome = await self._extend(min(QUANTUM_TOKENS, self._tokens_max - self._tokens))
+            if isinstance(outcome, Refused):
+                self.refused = True
+                rest = self._affordable(outcome.available)
+                await self._extend(rest)
+        except MeteringError:
+            self.refused = True
+        finally:
+            self._asking = None
+
+    def _affordable(self, amount: int) -> int:
+        request = self._generation.request
+        return price.affordable_tokens(self._endpoint.price, prompt_tokens=0, amount=amount, extras=request.extras) // request.n
+
+    async def _extend(self, tokens: int) -> Held | Refused | None:
+        if tokens < 1:
+            return None
+        request = self._generation.request
+        amount = price.ceiling(self._endpoint.price, prompt_tokens=0, completion_tokens=tokens * request.n, extras=request.extras)
+        outcome = await self._at.ledger.extend(self._generation.id, amount)
+        if isinstance(outcome, Held):
+            self._generation.held += outcome.added
+            self._tokens += tokens
+            self._meter.raise_limit(self._tokens * request.n, strict=not self.complete)
+        return outcome

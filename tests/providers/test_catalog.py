@@ -3,7 +3,6 @@
 import datetime
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from metering.price import Price, unpriced
@@ -334,78 +333,3 @@ def test_a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not(tmp_
     file.write_bytes(MODEL.encode("utf-16"))
     with pytest.raises(CatalogError, match="is not TOML in UTF-8"):
         load(str(file))
-
-
-SUSPICIOUS = {
-    'price = { prompt = "1", completion = "1000.000001" }\n': "price.completion: 1000.000001 USD per million tokens is above 1000",
-    'price = { prompt = "1", completion = "2", cached_prompt = "1.5" }\n': "price.cached_prompt: a cached token costs more",
-    'price = { prompt = "0", completion = "0" }\n': "price: prompt and completion are 0, so it is free",
-    "": "price: no rate for prompt and completion, so it is not offered",
-    PRICE + "context_length = 0\n": "context_length: 0 tokens hold no prompt",
-    PRICE + "date = 2026-11-23\n": "date: 2026-11-23 is in the future",
-}
-
-
-@pytest.mark.parametrize("keys", SUSPICIOUS)
-def test_check_finds_a_suspicious_endpoint(tmp_path: Path, keys: str) -> None:
-    (finding,) = own(check(read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + keys), TODAY))
-    assert finding.startswith(f"[[endpoint]] acme-cloud/acme/fast-1: {SUSPICIOUS[keys]}")
-
-
-def test_check_finds_a_model_that_nobody_serves(tmp_path: Path) -> None:
-    (finding,) = own(check(read_text(tmp_path, MODEL), TODAY))
-    assert finding == "[[model]] acme/fast-1: no endpoint serves this model; add an [[endpoint]] or remove the model"
-
-
-def test_check_finds_a_model_without_context(tmp_path: Path) -> None:
-    loaded = read_text(tmp_path, MODEL.replace("1000", "0") + PROVIDER + ENDPOINT + PRICE)
-    (finding,) = own(check(loaded, TODAY))
-    assert finding.startswith("[[model]] acme/fast-1: context_length: 0 tokens hold no prompt")
-
-
-def test_check_finds_a_built_in_row_without_source_or_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, MODEL + PROVIDER + 'source = "s"\ndate = 2026-11-22\n' + ENDPOINT + PRICE)
-    monkeypatch.setattr(catalog, "BUILT_IN", tmp_path)
-    assert [finding.partition(": [[")[2].partition("; ")[0] for finding in check(load(None), TODAY)] == [
-        "model]] acme/fast-1: source: is missing in a built-in row",
-        "model]] acme/fast-1: date: is missing in a built-in row",
-        "endpoint]] acme-cloud/acme/fast-1: source: is missing in a built-in row",
-        "endpoint]] acme-cloud/acme/fast-1: date: is missing in a built-in row",
-    ]
-
-
-def test_a_row_that_stands_in_two_built_in_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("one.toml", "two.toml"):
-        (tmp_path / name).write_text(MODEL)
-    monkeypatch.setattr(catalog, "BUILT_IN", tmp_path)
-    with pytest.raises(CatalogError, match=r"catalog/two\.toml: .* stands twice \(first in catalog/one\.toml\)"):
-        load(None)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "right"),
-    [("openai/gpt-4o-mni", "openai/gpt-4o-mini"), ("gpt-4o-mini", "openai/gpt-4o-mini"), ("ECHO", "tollway/echo")],
-)
-def test_close_names_puts_the_likeliest_first(wrong: str, right: str) -> None:
-    names = load(None).close_names(wrong)
-    assert names[0] == right
-    assert len(names) == len(set(names)) <= 3
-
-
-@pytest.mark.parametrize("name", ["", "zzzz", "openai/gpt-4o" * 100_000])
-def test_close_names_has_nothing_to_say_about_a_name_like_no_other(name: str) -> None:
-    assert load(None).close_names(name) == []
-
-
-def test_show_prints_prices_per_million_as_text(tmp_path: Path) -> None:
-    row = next(row for row in show(read_text(tmp_path, EXAMPLE)) if row["model"] == "acme/fast-1")
-    assert (row["prompt"], row["completion"], row["cached_prompt"]) == ("0.15", "0.6", "0.075")
-    assert (row["provider"], row["upstream_model"], row["state"]) == ("acme-cloud", "fast-1", "offered")
-
-
-def test_a_catalog_cannot_be_changed_and_two_loads_agree() -> None:
-    first, second = load(None), load(None)
-    assert first == second
-    with pytest.raises(AttributeError):
-        first.models = {}  # type: ignore[misc]
-    assert msgspec.json.encode(list(first.prices())) == msgspec.json.encode(list(second.prices()))

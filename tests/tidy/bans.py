@@ -26,8 +26,17 @@ SQL = re.compile(
 
 
 def floats(module: ast.Module) -> Iterator[ast.AST]:
-    """Float literals, calls of float, and true division, which makes floats of integers; `folder / "name"` is a path and passes."""
-    yield from (node for node in ast.walk(module) if _is_float(node) or _divides(node))
+    """Float literals, calls of float, and true division, which makes floats of integers; `folder / "name"` is a path and passes.
+
+    So does a constant whose name ends in `_SECONDS`: the event loop's clock counts in floats, and it is not money.
+    """
+    waits = {inner for node in module.body if _is_wait(node) for inner in ast.walk(node)}
+    yield from (node for node in ast.walk(module) if node not in waits and (_is_float(node) or _divides(node)))
+
+
+def _is_wait(node: ast.stmt) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(isinstance(target, ast.Name) and target.id.endswith("_SECONDS") for target in targets)
 
 
 def environment(module: ast.Module) -> Iterator[ast.AST]:

@@ -92,7 +92,6 @@ class Generation:
         self.attempts: list[Attempt] = []
         self.state = State.NEW
         self.started = clock
-        self.dispatched = clock
         self.heard = clock
         self.owner: asyncio.Task[None] | None = None
         self.progress: Progress | None = None
@@ -118,7 +117,7 @@ class Generation:
         if self._gone:
             raise Interrupted(Interrupt.CLIENT_LEFT)
         self.state, self._why = State.DISPATCHED, None
-        self.dispatched = self.heard = clock
+        self.heard = clock
         try:
             yield
         except asyncio.CancelledError:

@@ -53,7 +53,7 @@ async def _answer(generation: Generation, at: Services) -> None:
     """Plan and limits; then the paid part; then the limits learn what was really used."""
     caller, used = generation.caller, 0
     route = plan(generation.request, at.catalog, keys=at.provider_keys.keys())
-    estimate = generation.request.prompt_tokens_max
+    estimate = generation.request.prompt_tokens_estimate
     await limits.admit(
         at.limits,
         caller.key_id,
@@ -169,7 +169,7 @@ async def _pump(generation: Generation, call: Call, end: End, extension: Extensi
     async with aclosing(at.dialects[call.endpoint.provider.dialect].stream(call)) as batches:
         async for batch in batches:
             generation.heard = clock()
-            if generation.state is State.DISPATCHED:
+            if batch and generation.state is State.DISPATCHED:
                 record.first_byte_ms = _ms(generation.heard - generation.started)
                 generation.state = State.ANSWERING
             held_back += await _counted(batch, call, end, extension)

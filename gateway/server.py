@@ -21,6 +21,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.app import Tollway, create_app
 from gateway.errors import Problem
 from gateway.settings import Settings
+from metering.database import open_database
+from migrations.upgrade import upgrade
+from providers import catalog
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -119,6 +122,7 @@ def serve(settings: Settings, announce: Callable[[int], None] | None = None, bou
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if settings.workers > 1:
+        asyncio.run(_check(settings))
         uvicorn.run("gateway.server:create_worker", factory=True, workers=settings.workers, **_options(settings))
         return 0
     bound = bound or listener(settings)
@@ -129,6 +133,16 @@ def serve(settings: Settings, announce: Callable[[int], None] | None = None, bou
         runner.run(app.open())
         runner.run(server.serve(sockets=[bound]))
     return 0 if server.started else 1
+
+
+async def _check(settings: Settings) -> None:
+    """What would end every worker at its start ends the supervisor first, with one line."""
+    catalog.load(settings.catalog or None)
+    database = open_database(settings.database_url)
+    try:
+        await database.write(lambda session: upgrade(session.connection()))
+    finally:
+        await database.aclose()
 
 
 def create_worker() -> Tollway:

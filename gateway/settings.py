@@ -28,7 +28,7 @@ class Settings:
     port: int = _setting(8080, "port to listen on")
     workers: int = _setting(1, "serving processes; more than one needs Postgres")
     connect_seconds: float = _setting(5.0, "longest wait for a connection to a provider")
-    first_byte_seconds: float = _setting(60.0, "longest wait for the first event of a provider's stream")
+    first_byte_seconds: float = _setting(60.0, "longest silence of a provider before the first event of its stream")
     answer_seconds: float = _setting(300.0, "longest wait for a provider's answer that is not streamed")
     idle_seconds: float = _setting(60.0, "longest silence of a provider inside an answer, and of a client that takes nothing")
     total_seconds: float = _setting(900.0, "longest life of one generation")

@@ -66,7 +66,7 @@ class Watch:
         if reply.writing_since is not None:
             return Interrupt.CLIENT_STALLED if now - reply.writing_since > settings.idle_seconds else None
         patience = settings.first_byte_seconds if generation.request.stream else settings.answer_seconds
-        if generation.state is State.DISPATCHED and now - generation.dispatched > patience:
+        if generation.state is State.DISPATCHED and now - generation.heard > patience:
             return Interrupt.FIRST_BYTE
         if generation.state is State.ANSWERING and now - generation.heard > settings.idle_seconds:
             return Interrupt.IDLE

@@ -3,12 +3,14 @@
 import sqlite3
 from typing import Any, Final
 
-from metering.batch import OPEN, REVENUE, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Outcome, Refused
+from metering.batch import FENCED, OPEN, REVENUE, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Outcome, Refused
 from metering.periods import present
 from metering.tables import Generation
 
 _HOLD: Final = """INSERT INTO hold (id, account_id, limits, amount, state, charge, boot_id, created_at)
-    VALUES (?, ?, ?, ?, 0, 0, ?, ?) ON CONFLICT (id) DO NOTHING"""
+    SELECT ?, ?, ?, ?, 0, 0, b.id, ?6 FROM (SELECT ?5 AS id) b WHERE NOT EXISTS (SELECT 1 FROM boot WHERE id = b.id AND fenced = 1)
+    ON CONFLICT (id) DO NOTHING"""
+_FENCED: Final = "SELECT 1 FROM boot WHERE id = ? AND fenced = 1"
 _EXTEND: Final = "UPDATE hold SET amount = amount + ? WHERE id = ? AND state = 0"
 _CLOSE: Final = """UPDATE hold SET state = ?, charge = MIN(?, amount), closed_at = ? WHERE id = ? AND state = 0
     RETURNING account_id, limits, amount, charge"""
@@ -59,12 +61,15 @@ class _Batch:
         buckets = (job.account_id, *job.limits)
         refused = self._lacking(buckets, job.amount)
         if refused is not None:
-            return self._existing(job) or refused
+            return self._existing(job) or self._fenced(job) or refused
         row = (job.id, job.account_id, ",".join(job.limits), job.amount, job.boot_id, self._now)
         if self._execute(_HOLD, row).rowcount:
             self._take(buckets, held=job.amount, posted=0)
             return Held(job.amount)
-        return self._existing(job) or self._tightest(buckets)
+        return self._existing(job) or self._fenced(job) or self._tightest(buckets)
+
+    def _fenced(self, job: HoldJob) -> Refused | None:
+        return FENCED if self._execute(_FENCED, (job.boot_id,)).fetchone() else None
 
     def _existing(self, job: HoldJob) -> Held | None:
         row = self._execute(_READ, (job.id,)).fetchone()

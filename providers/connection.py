@@ -145,6 +145,10 @@ class Connection(asyncio.Protocol):
 
     # What httptools calls
 
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self._fail(ProviderInvalidAnswer("the provider sent more than one answer"))
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > HEADER_BYTES_MAX:
@@ -167,6 +171,8 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._unused_bytes = 0
+        if self._error is not None:
+            return
         self._chunks.append(body)
         self._buffered += len(body)
         if self._buffered > BUFFER_BYTES_MAX and not self._paused:

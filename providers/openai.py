@@ -11,6 +11,7 @@ from providers.provider import Call, Event, Events
 from providers.sse import EventSplitter
 from providers.wire import Response, Wire
 
+REFUSAL_BYTES_MAX = 64 * 1024
 RETRY_AFTER_SECONDS_MAX = 24 * 3600
 
 
@@ -24,14 +25,17 @@ class OpenAIDialect:
         response = await self._wire.post(
             call.endpoint.provider.base_url.rstrip("/") + "/chat/completions", headers=_headers(call), body=_payload(call)
         )
+        refusal = None
         with response:
             if response.status // 100 != 2:
-                raise await _refusal(response)
-            if call.request.stream:
+                refusal = await _refusal(response)
+            elif call.request.stream:
                 async for batch in self._events(response, call.request.n):
                     yield batch
             else:
                 yield [_completion(await response.body())]
+        if refusal is not None:
+            raise refusal  # outside, so that a connection that answered 429 properly is kept
 
     async def _events(self, response: Response, choices: int) -> Events:
         splitter, ending = EventSplitter(self._wire.bounds.event_bytes_max), _Ending(choices)
@@ -40,9 +44,7 @@ class OpenAIDialect:
             yield [_as_chunk(_completion(first + await response.body()))]
             return
         while first is not None:
-            batch = ending.note(splitter.feed(first))
-            if batch:
-                yield batch
+            yield ending.note(splitter.feed(first))  # also when empty: a comment says that the provider is alive
             if ending.broken is not None:
                 raise ending.broken
             if ending.done:
@@ -126,7 +128,7 @@ def _payload(call: Call) -> bytes:
 
 async def _refusal(response: Response) -> ProviderError:
     """The error for a status that is not 2xx. The text is the provider's, so it is content."""
-    raw = await response.body()
+    raw = await response.body(REFUSAL_BYTES_MAX)
     code, message = _error_of(_json_or_none(raw))
     detail = Content(message) if message else None
     return from_status(response.status, code=code, detail=detail, retry_after_seconds=_retry_after(response.headers))

@@ -33,6 +33,11 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     preferences: dict[str, Any] = {}
 
+    @property
+    def prompt_tokens_estimate(self) -> int:
+        """For limits that are corrected after the answer: the bound counts a token per byte, English has one in four."""
+        return -(-self.prompt_tokens_max // 4)
+
 
 class Company(msgspec.Struct, frozen=True, kw_only=True):
     """Who made a model."""

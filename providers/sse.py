@@ -21,12 +21,12 @@ class EventSplitter:
         searched = max(0, len(buffer) - 1)
         buffer += chunk
         if buffer.find(b"\n\n", searched) < 0:
-            self._bound(len(buffer))
+            self._bound(len(buffer) - buffer.endswith(b"\n"))
             return []
         end = buffer.rfind(b"\n\n") + 2
         complete = bytes(buffer[:end])
         del buffer[:end]
-        self._bound(len(buffer))
+        self._bound(len(buffer) - buffer.endswith(b"\n"))
         return self._complete(complete)
 
     def _complete(self, blocks: bytes) -> list[bytes]:

@@ -53,6 +53,7 @@ class Wire:
         self.bounds = bounds
         self._idle: dict[tuple[str, int, bool], list[Connection]] = {}
         self._live: set[Connection] = set()
+        self._connecting = 0
 
     @property
     def connections(self) -> int:
@@ -89,11 +90,12 @@ class Wire:
             raise
 
     async def _connect(self, origin: Origin) -> Connection:
-        if len(self._live) >= self.bounds.connections_max:
+        if len(self._live) + self._connecting >= self.bounds.connections_max:
             raise ConnectFailed(f"all {self.bounds.connections_max} connections to providers are in use")
         key = (origin.host, origin.port, origin.tls)
         idle = self._idle.setdefault(key, [])
         context = _tls() if origin.tls else None
+        self._connecting += 1
         try:
             async with asyncio.timeout(self.bounds.connect_seconds):
                 _, connection = await asyncio.get_running_loop().create_connection(
@@ -107,6 +109,8 @@ class Wire:
             raise ConnectFailed(f"no connection to the provider within {self.bounds.connect_seconds:g} s") from None
         except OSError as error:
             raise ConnectFailed(f"no connection to the provider: {type(error).__name__}") from error
+        finally:
+            self._connecting -= 1
         self._live.add(connection)
         return connection
 
@@ -161,9 +165,10 @@ class Response:
             raise ProviderInvalidAnswer(f"the provider's answer is larger than {self._bounds.response_bytes_max} bytes")
         return data
 
-    async def body(self) -> bytes:
-        parts = []
-        while (data := await self.read()) is not None:
+    async def body(self, bytes_max: int | None = None) -> bytes:
+        """All of it, or what has come when there are more than `bytes_max`."""
+        parts: list[bytes] = []
+        while (bytes_max is None or self._bytes <= bytes_max) and (data := await self.read()) is not None:
             parts.append(data)
         return b"".join(parts)
 

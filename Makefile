@@ -36,7 +36,8 @@ check: $(DEV) ## lint, format, types, import order, tidy rules, deploy files
 	.venv/bin/lint-imports
 	$(PY) -m pytest -q tests/tidy tests/deploy
 
-bench: $(DEV) ## Tollway beside its peers, same upstream, same load
+bench: $(DEV) ## Tollway beside its peers, same upstream, same load (installs the peers into .bench)
+	$(PY) -m benchmarks.setup_peers
 	$(PY) -m benchmarks.relay $(ARGS)
 
 # Dev is resolved first; the smaller files start from its pins and so stay subsets of it.

@@ -1,14 +1,15 @@
 """One ledger batch on SQLite: jobs in their order of arrival, inside one BEGIN IMMEDIATE on the only writer connection."""
 
 import sqlite3
+from operator import itemgetter
 from typing import Any, Final
 
-from metering.batch import FENCED, OPEN, REVENUE, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Outcome, Refused
+from metering.batch import FENCED, OPEN, REVENUE, Closed, CloseJob, Column, ExtendJob, Held, HoldJob, Job, Outcome, Refused
 from metering.periods import present
 from metering.tables import Generation
 
 _HOLD: Final = """INSERT INTO hold (id, account_id, limits, amount, state, charge, boot_id, created_at)
-    SELECT ?, ?, ?, ?, 0, 0, b.id, ?6 FROM (SELECT ?5 AS id) b WHERE NOT EXISTS (SELECT 1 FROM boot WHERE id = b.id AND fenced = 1)
+    SELECT ?1, ?2, ?3, ?4, 0, 0, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM boot WHERE id = ?5 AND fenced = 1)
     ON CONFLICT (id) DO NOTHING"""
 _FENCED: Final = "SELECT 1 FROM boot WHERE id = ? AND fenced = 1"
 _EXTEND: Final = "UPDATE hold SET amount = amount + ? WHERE id = ? AND state = 0"
@@ -23,9 +24,10 @@ _MOVE: Final = """UPDATE account SET held = held + :held,
     period_end = CASE WHEN period_end <= :now THEN :ends ->> reset ELSE period_end END WHERE id = :id"""
 _COLUMNS: Final = tuple(Generation.__table__.columns.keys())  # type: ignore[attr-defined]
 _GENERATION: Final = (
-    f"INSERT INTO generation ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"  # noqa: S608 - our own column names
+    f"INSERT INTO generation ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - our own column names
     " ON CONFLICT (id) DO NOTHING"
 )
+_in_columns: Final = itemgetter(*_COLUMNS)
 
 
 def run(connection: sqlite3.Connection, jobs: list[Job], now: int) -> list[Outcome]:
@@ -34,7 +36,7 @@ def run(connection: sqlite3.Connection, jobs: list[Job], now: int) -> list[Outco
     try:
         batch = _Batch(connection, now)
         outcomes = [batch.do(job) for job in jobs]
-        batch.move()
+        batch.write()
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -43,10 +45,13 @@ def run(connection: sqlite3.Connection, jobs: list[Job], now: int) -> list[Outco
 
 
 class _Batch:
-    """Accounts are read when first touched and written once at the end; in between the room left is kept here."""
+    """Accounts are read when first touched and written once at the end, with the new rows; in between the room left is kept here."""
 
     def __init__(self, connection: sqlite3.Connection, now: int) -> None:
         self._execute = connection.execute
+        self._execute_many = connection.executemany
+        self._entries: list[tuple[str | int, ...]] = []
+        self._generations: list[tuple[Column, ...]] = []
         self._now = now
         self._room: dict[str, int] = {}
         self._held: dict[str, int] = {}
@@ -98,10 +103,9 @@ class _Batch:
         account_id, limits, amount, charge = row
         self._take(_buckets(account_id, limits), held=-amount, posted=-charge)
         if charge:
-            self._execute(_ENTRY, (job.id, 0, account_id, -charge, self._now))
-            self._execute(_ENTRY, (job.id, 1, REVENUE, charge, self._now))
+            self._entries += ((job.id, 0, account_id, -charge, self._now), (job.id, 1, REVENUE, charge, self._now))
         if job.generation is not None:
-            self._execute(_GENERATION, job.generation)
+            self._generations.append(_in_columns(job.generation))
         return Closed(charge, job.state, True)
 
     def _lacking(self, buckets: tuple[str, ...], amount: int) -> Refused | None:
@@ -124,8 +128,10 @@ class _Batch:
             if bucket in self._room:
                 self._room[bucket] += posted - held
 
-    def move(self) -> None:
+    def write(self) -> None:
         """A limit whose period is over starts the present one here; what ended before its present period does not count in it."""
+        self._execute_many(_ENTRY, self._entries)
+        self._execute_many(_GENERATION, self._generations)
         starts, ends = present(self._now)
         for bucket, held in self._held.items():
             values = {"id": bucket, "held": held, "posted": self._posted[bucket], "now": self._now, "starts": starts, "ends": ends}

@@ -1,9 +1,11 @@
 """Counts one attempt's answer while its events pass: the provider's own figures where they can be believed, else our count.
 
 Memory is bounded: text is kept only until it has been counted, and it is counted only when it must be (near the limit, every 64 KiB,
-or at an end without reported usage).
+or at an end without reported usage). However often that is, the sum is that of the text in one piece: text is counted for good only up
+to a blank after a letter, where a new token begins in every encoding.
 """
 
+import re
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -11,6 +13,9 @@ import msgspec
 from metering.usage import COUNT_MAX, Usage, from_openai
 
 UNCOUNTED_BYTES_MAX: Final = 64 * 1024
+TAIL_CHARACTERS: Final = 1024
+"""So much text is kept to be counted with what follows it; where it has no blank after a letter, one token more may be counted."""
+_LOSSLESS_CUT: Final = re.compile(r"(?<=[A-Za-z]) ")
 
 
 class Tokenizer(Protocol):
@@ -36,8 +41,9 @@ class Meter:
         self._prompt_tokens_max = prompt_tokens_max
         self._texts: list[str] = []
         self._newest: list[str] = []
-        self._uncounted = 0
+        self._kept_bytes = 0
         self._counted = 0
+        self._at_most = 0
         self._events = 0
         self._reported: Usage | None = None
 
@@ -47,8 +53,8 @@ class Meter:
         if reported is not None:
             self._reported = from_openai(reported) or self._reported
         self._keep_newest()
-        if self._uncounted > UNCOUNTED_BYTES_MAX:
-            self._count()
+        if self._kept_bytes > UNCOUNTED_BYTES_MAX:
+            self._shorten()
         delivered = False
         for choice in event["choices"]:
             part = choice.get("delta") or choice.get("message")
@@ -78,16 +84,16 @@ class Meter:
         Where the balance is the limit (`strict`), our own count alone decides.
         """
         limit = self._tokens_max
-        if self._counted + self._uncounted <= limit:
+        if self._at_most <= limit:
             return False
-        counted = self._count() + self._tokenizer.count("".join(self._newest))
+        counted = self._count()
         return counted > limit and (self._strict or self._events > limit or counted > 2 * limit + 64)
 
     @property
     def nearly_over(self) -> bool:
         """Three quarters of what was held for are used."""
         limit = 3 * self._tokens_max
-        return 4 * (self._counted + self._uncounted) > limit and 4 * (self._count() + self._tokenizer.count("".join(self._newest))) > limit
+        return 4 * self._at_most > limit and 4 * self._count() > limit
 
     def raise_limit(self, tokens_max: int, *, strict: bool) -> None:
         """More has been held."""
@@ -97,7 +103,6 @@ class Meter:
         """The usage and its source: `provider`, or `counted` / `estimated` with the given count of the prompt."""
         if self._reported is not None:
             return self._cut(self._reported), "provider"
-        self._keep_newest()
         counted = Usage(prompt=prompt_tokens, completion=min(self._count(), self._tokens_max))
         return counted, "counted" if self._tokenizer.exact else "estimated"
 
@@ -127,8 +132,7 @@ class Meter:
         for name in ("content", "reasoning", "reasoning_content", "refusal"):
             text = part.get(name)
             if text.__class__ is str and text:
-                self._newest.append(text)
-                self._uncounted += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+                self._keep(text)
         calls = part.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             self._take_call(call)
@@ -143,17 +147,36 @@ class Meter:
         for name in ("name", "arguments"):
             text = function.get(name)
             if isinstance(text, str) and text:
-                self._newest.append(text)
-                self._uncounted += len(text.encode("utf-8", "surrogatepass"))
+                self._keep(text)
+
+    def _keep(self, text: str) -> None:
+        """A text has at most as many tokens as bytes."""
+        size = _bytes(text)
+        self._newest.append(text)
+        self._kept_bytes += size
+        self._at_most += size
 
     def _keep_newest(self) -> None:
         self._texts += self._newest
         self._newest = []
 
     def _count(self) -> int:
-        """The tokens of everything but the newest event."""
-        if self._texts:
-            self._counted = min(self._counted + self._tokenizer.count("".join(self._texts)), COUNT_MAX)
-            self._texts.clear()
-            self._uncounted = sum(len(text.encode("utf-8", "surrogatepass")) for text in self._newest)
-        return self._counted
+        """The tokens of everything so far."""
+        self._shorten()
+        self._at_most = min(self._counted + self._tokenizer.count("".join(self._texts + self._newest)), COUNT_MAX)
+        return self._at_most
+
+    def _shorten(self) -> None:
+        """Counts what is older than the tail for good."""
+        text = "".join(self._texts)
+        if len(text) > 2 * TAIL_CHARACTERS:
+            cuts = [match.start() for match in _LOSSLESS_CUT.finditer(text, len(text) - TAIL_CHARACTERS)]
+            end = cuts[-1] if cuts else len(text)
+            self._counted += self._tokenizer.count(text[:end])
+            text = text[end:]
+        self._texts = [text]
+        self._kept_bytes = _bytes(text) + sum(map(_bytes, self._newest))
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

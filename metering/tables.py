@@ -50,7 +50,7 @@ class Hold(SQLModel, table=True):
         CheckConstraint("charge >= 0 AND charge <= amount", name="hold_charge"),
         CheckConstraint("state IN (0, 1, 2, 3)", name="hold_state"),
         Index("hold_open", "boot_id", postgresql_where=text("state = 0"), sqlite_where=text("state = 0")),
-        _options("billing"),
+        {**_options("billing"), "sqlite_with_rowid": False},
     )
     id: str = Field(primary_key=True, sa_type=Text)
     account_id: str = Field(sa_type=Text, foreign_key="account.id")
@@ -71,7 +71,7 @@ class Entry(SQLModel, table=True):
     """
 
     __tablename__ = "entry"
-    __table_args__ = (Index("entry_account", "account_id", "at"), _options("billing"))
+    __table_args__ = (Index("entry_account", "account_id", "at"), {**_options("billing"), "sqlite_with_rowid": False})
     transaction_id: str = Field(primary_key=True, sa_type=Text)
     leg: int = Field(primary_key=True, sa_type=Integer)
     account_id: str = Field(sa_type=Text)

@@ -54,6 +54,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("at", BIG, nullable=False),
         **STRICT,
+        sqlite_with_rowid=False,
     )
     op.create_index("entry_account", "entry", ["account_id", "at"])
     op.create_table(
@@ -117,6 +118,7 @@ def upgrade() -> None:
         sa.CheckConstraint("charge >= 0 AND charge <= amount", name="hold_charge"),
         sa.CheckConstraint("state IN (0, 1, 2, 3)", name="hold_state"),
         **STRICT,
+        sqlite_with_rowid=False,
     )
     op.create_index("hold_open", "hold", ["boot_id"], postgresql_where=sa.text("state = 0"), sqlite_where=sa.text("state = 0"))
     op.create_table(

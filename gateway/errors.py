@@ -5,6 +5,8 @@ Bodies are OpenAI's `{"error": {...}}`; `code` is the status, `metadata.error_ty
 stands in `metadata.provider_code`. A provider's 401, 402 or 403 is our 502: it says nothing about the client's key.
 """
 
+import logging
+import traceback
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +15,8 @@ from metering.errors import DatabaseUnavailable, InsufficientCredits, LedgerBusy
 from metering.money import format_usd
 from policy.errors import Forbidden, InvalidPreferences, LimitExceeded, NoEndpoint, Unauthenticated, UnknownModel
 from providers.errors import ProviderError, ProviderOverloaded, ProviderRefusedKey, ProviderTimeout, RequestRefused
+
+_log = logging.getLogger("tollway.errors")
 
 TYPES: Final = {
     400: "invalid_request_error",
@@ -83,6 +87,12 @@ def problem(error: BaseException) -> Problem:
     return Problem(500, "Internal error; nothing was charged for what was not delivered.", {"error_type": "server"})
 
 
+def log_unforeseen(found: Problem, error: BaseException, where: str) -> None:
+    """The class and the lines of our code for a 5xx of our own; never the message, which may quote a prompt."""
+    if found.status >= 500:
+        _log.error("%s: %s\n%s", where, type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+
+
 _PLAIN: Final[list[tuple[type[Exception], int, str]]] = [
     (Unauthenticated, 401, "authentication"),
     (Forbidden, 403, "permission_denied"),
@@ -122,8 +132,8 @@ def _insufficient(error: InsufficientCredits) -> Problem:
     what, remedy = ("this key's limit", "raise the key's limit") if of_key else ("the balance", "add credits")
     message = (
         f"This request requires more credits: it needs up to {format_usd(error.required)} USD, but {what} has "
-        f"{format_usd(max(0, error.available))} USD available, which affords {max(0, error.affordable_tokens)} completion tokens. "
-        f"Lower max_tokens, shorten the prompt, or {remedy}."
+        f"{format_usd(max(0, error.available))} USD available, which affords {max(0, error.affordable_tokens)} completion tokens "
+        f"after the prompt. Shorten the prompt or {remedy}."
     )
     metadata = {
         "error_type": "payment_required",
@@ -132,7 +142,7 @@ def _insufficient(error: InsufficientCredits) -> Problem:
         "affordable_output_tokens": max(0, error.affordable_tokens),
         "required_nano": error.required,
         "available_nano": max(0, error.available),
-        "remedy_hint": f"lower max_tokens or {remedy}",
+        "remedy_hint": f"shorten the prompt or {remedy}",
     }
     return Problem(402, message, metadata)
 

@@ -6,6 +6,8 @@ cut there.
 
 import asyncio
 
+import msgspec
+
 from gateway.generation import Generation
 from gateway.reserve import QUANTUM_TOKENS
 from gateway.services import Services
@@ -22,7 +24,7 @@ class Extension:
 
     def __init__(self, generation: Generation, endpoint: Endpoint, tokens: int, meter: Meter, at: Services) -> None:
         self._generation = generation
-        self._endpoint = endpoint
+        self._price = msgspec.structs.replace(endpoint.price, request=0)  # the fee of the request is in its first hold
         self._meter = meter
         self._at = at
         self._tokens = tokens
@@ -36,14 +38,19 @@ class Extension:
 
     def look_ahead(self) -> None:
         """Called with every batch: asks for the next quantum in time, without holding up the relay."""
-        if self._asking is None and not self.complete and not self.refused and self._meter.nearly_over:
-            self._asking = asyncio.get_running_loop().create_task(self._ask())
+        if not self._final and self._meter.nearly_over:
+            self._asking = self._asking or asyncio.get_running_loop().create_task(self._ask())
 
     async def over(self) -> bool:
-        """Whether the answer has outgrown what is held, after any extension that is on its way."""
-        while self._meter.over and self._asking is not None:
+        """Whether the answer has outgrown all that could be held for it, however much came at once."""
+        while self._meter.over and not (self._final and self._asking is None):
+            self._asking = self._asking or asyncio.get_running_loop().create_task(self._ask())
             await asyncio.shield(self._asking)
         return self._meter.over
+
+    @property
+    def _final(self) -> bool:
+        return self.complete or self.refused
 
     async def _ask(self) -> None:
         """The next quantum or, the last time, as many tokens as what is left in the account can pay for."""
@@ -60,13 +67,13 @@ class Extension:
 
     def _affordable(self, amount: int) -> int:
         request = self._generation.request
-        return price.affordable_tokens(self._endpoint.price, prompt_tokens=0, amount=amount, extras=request.extras) // request.n
+        return price.affordable_tokens(self._price, prompt_tokens=0, amount=amount, extras=request.extras) // request.n
 
     async def _extend(self, tokens: int) -> Held | Refused | None:
         if tokens < 1:
             return None
         request = self._generation.request
-        amount = price.ceiling(self._endpoint.price, prompt_tokens=0, completion_tokens=tokens * request.n, extras=request.extras)
+        amount = price.ceiling(self._price, prompt_tokens=0, completion_tokens=tokens * request.n, extras=request.extras)
         outcome = await self._at.ledger.extend(self._generation.id, amount)
         if isinstance(outcome, Held):
             self._generation.held += outcome.added

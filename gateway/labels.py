@@ -5,7 +5,7 @@ Every choice leaves with `finish_reason`, `native_finish_reason` and `logprobs`;
 
 from typing import Any, Final
 
-from providers.provider import Endpoint, Event
+from providers.provider import ChatRequest, Endpoint, Event
 
 FINISH_REASONS: Final = {
     "stop": "stop",
@@ -22,6 +22,7 @@ FINISH_REASONS: Final = {
     "model_length": "length",
     "tool_use": "tool_calls",
     "safety": "content_filter",
+    "abort": "error",
 }
 """A provider's finish reason -> OpenAI's; one that is not listed counts as `stop`, and is shown as it came in `native_finish_reason`."""
 
@@ -29,14 +30,20 @@ FINISH_REASONS: Final = {
 class Labels:
     """For one attempt's events. After the last one, `finish_reason` is that of the first choice, None if none came."""
 
-    def __init__(self, *, generation_id: str, created: int, endpoint: Endpoint) -> None:
+    def __init__(self, *, generation_id: str, created: int, endpoint: Endpoint, request: ChatRequest) -> None:
         self._id = generation_id
         self._created = created
         self._model = endpoint.model.id
         self._provider = endpoint.provider.name
+        self._object = "chat.completion.chunk" if request.stream else "chat.completion"
+        self._n = request.n
         self.upstream_id: str | None = None
         self.finished: dict[int, str] = {}
         self.native: dict[int, str] = {}
+
+    @property
+    def all_finished(self) -> bool:
+        return len(self.finished) >= self._n
 
     @property
     def finish_reason(self) -> str | None:
@@ -51,6 +58,7 @@ class Labels:
             upstream_id = event.get("id")
             self.upstream_id = upstream_id[:100] if isinstance(upstream_id, str) else ""
         event["id"] = self._id
+        event["object"] = self._object
         event["created"] = self._created
         event["model"] = self._model
         event["provider"] = self._provider
@@ -62,7 +70,7 @@ class Labels:
         choice.setdefault("index", 0)
         choice.setdefault("logprobs", None)
         native = choice.get("finish_reason")
-        if native is None:
+        if not native:
             choice["finish_reason"] = choice["native_finish_reason"] = None
             return
         index = choice["index"]
@@ -75,11 +83,15 @@ class Labels:
 
     def chunk(self, choices: list[dict[str, Any]]) -> Event:
         """A chunk of our own in this answer."""
-        event: Event = {"object": "chat.completion.chunk", "choices": choices}
+        event: Event = {"choices": choices}
         self.put(event)
         return event
 
-    def cut(self, n: int) -> Event | None:
-        """The chunk that ends every unfinished choice with `length`; None if all had ended."""
-        open_choices = [{"index": index, "delta": {}, "finish_reason": "length"} for index in range(n) if index not in self.finished]
-        return self.chunk(open_choices) if open_choices else None
+    def last(self, reason: str) -> Event | None:
+        """The chunk that ends every unfinished choice; None if all had ended."""
+        unfinished = [index for index in range(self._n) if index not in self.finished]
+        return self.chunk([{"index": index, "delta": {}, "finish_reason": reason} for index in unfinished]) if unfinished else None
+
+    def broken(self) -> Event:
+        """The chunk that carries an error: its choice ends with `error`, unless it had ended before."""
+        return self.chunk([{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}])

@@ -35,12 +35,13 @@ class Lifeline:
     async def start(self) -> None:
         """DatabaseUnavailable if another process serves this SQLite file."""
         await self._begin()
-        await self.recover()
         self._task = asyncio.get_running_loop().create_task(self._beat_forever())
+        await self.recover()
 
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def recover(self) -> int:
         """Ends the holds of dead boots; returns how many."""
@@ -73,9 +74,10 @@ class Lifeline:
                 if beats % RECOVER_EVERY == 0:
                     await self.recover()
             except MeteringError as error:
+                beats = 0  # others may have been as silent for the same reason: they get time to beat before anybody calls them dead
                 _log.warning("heartbeat: %s", error)
-            except Exception:  # noqa: BLE001 - the edge of a worker loop: a heartbeat that stops would fence a healthy process
-                _log.exception("heartbeat")
+            except Exception as error:  # noqa: BLE001 - the edge of a worker loop: a heartbeat that stops would fence a healthy process
+                _log.error("heartbeat: %s", type(error).__name__)
 
     async def _beat(self) -> None:
         await self._database.live(self._ledger.boot_id)

@@ -5,14 +5,12 @@ afterwards there is only draining, and whatever ends the relay, the settlement f
 """
 
 import asyncio
-import logging
-import traceback
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final
 
 from gateway import settlement
-from gateway.errors import ClientGone, credits_exhausted, problem, provider_problem
+from gateway.errors import ClientGone, credits_exhausted, log_unforeseen, problem, provider_problem
 from gateway.extension import Extension
 from gateway.generation import Attempt, Generation, Interrupt, Interrupted, State
 from gateway.labels import Labels
@@ -24,13 +22,12 @@ from metering.meter import Meter
 from metering.money import now_ms
 from policy import limits
 from policy.route import Plan, output_max, plan
+from providers import prompt
 from providers.errors import ProviderError, ProviderTimeout, RequestRefused
 from providers.provider import Call, ChatRequest, Endpoint, Event
 
 ATTEMPTS_MAX: Final = 3
 HELD_BACK_MAX: Final = 64
-
-_log = logging.getLogger("tollway.pipeline")
 
 
 async def answer(generation: Generation, at: Services) -> None:
@@ -42,9 +39,9 @@ async def answer(generation: Generation, at: Services) -> None:
         pass  # everything is settled; there is nobody to tell
     except Exception as error:  # noqa: BLE001 - the edge: whatever was not foreseen is a 500, and is looked at
         refusal = problem(error)
-        if refusal.status >= 500:
-            _log.error("generation %s: %s\n%s", generation.id, type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-        await generation.reply.fail(refusal, None)
+        log_unforeseen(refusal, error, generation.id)
+        with suppress(ClientGone):
+            await generation.reply.fail(refusal, None)
     finally:
         at.watch.remove(generation)
 
@@ -90,7 +87,7 @@ async def _paid(generation: Generation, route: Plan, at: Services) -> int:
         raise
     receipt = await settlement.settle(generation, end, at)
     if end.problem is not None:
-        await generation.reply.fail(end.problem, {**end.labels.chunk([]), "usage": receipt.usage} if end.labels else None)
+        await generation.reply.fail(end.problem, {**end.labels.broken(), "usage": receipt.usage} if end.labels else None)
     else:
         assert end.labels is not None
         await generation.reply.finish(receipt.usage, end.labels.chunk([]))
@@ -99,11 +96,15 @@ async def _paid(generation: Generation, route: Plan, at: Services) -> int:
 
 async def relay(generation: Generation, paid: Paid, at: Services) -> End:
     """Tries the endpoints in order until one has given content; then its end is the end."""
-    end = End(outcome=Outcome.FAILED)
-    for endpoint, tokens in paid[:ATTEMPTS_MAX]:
+    end, refused_by = End(outcome=Outcome.FAILED), set[str]()
+    for endpoint, tokens in paid:
+        if endpoint.model.id in refused_by:
+            continue
         end = await attempt(generation, endpoint, tokens, at)
-        if end.final:
+        if end.final or len(generation.attempts) == ATTEMPTS_MAX:
             break
+        if isinstance(end.error, RequestRefused):
+            refused_by.add(endpoint.model.id)
     if end.problem is not None and len(generation.attempts) > 1:
         end.problem.metadata["previous_errors"] = [
             {"provider": tried.provider, "code": tried.error_class, "status": tried.status} for tried in generation.attempts[:-1]
@@ -120,12 +121,13 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
     request = generation.request
     record = Attempt(endpoint=endpoint.id, provider=endpoint.provider.slug, started_ms=_ms(clock() - generation.started))
     generation.attempts.append(record)
-    labels = Labels(generation_id=generation.id, created=generation.created_ms // 1000, endpoint=endpoint)
+    labels = Labels(generation_id=generation.id, created=generation.created_ms // 1000, endpoint=endpoint, request=request)
     tokens_max = output_max(request, endpoint)
     meter = Meter(
         at.tokenizer(endpoint.model.tokenizer),
         tokens_max=tokens * request.n,
-        prompt_tokens_max=endpoint.context_length,
+        tokens_limit=tokens_max * request.n,
+        prompt_tokens_max=prompt.reported_max(request, endpoint),
         strict=request.stream and tokens < tokens_max,
     )
     end = End(outcome=Outcome.COMPLETED, endpoint=endpoint, meter=meter, labels=labels)
@@ -147,7 +149,8 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
         generation.interrupt(Interrupt.CLIENT_LEFT)
         _interrupted(end, Interrupt.CLIENT_LEFT)
     except ProviderError as error:
-        _failed(end, error)
+        if not _all_said(end):
+            _failed(end, error)
     record.ended_ms = _ms(clock() - generation.started)
     record.status = record.status or (end.error.status if end.error else None)
     record.error_class = type(end.error).__name__ if end.error else end.interrupt.name.lower() if end.interrupt else None
@@ -177,15 +180,16 @@ async def _pump(generation: Generation, call: Call, end: End, extension: Extensi
             if held_back and (meter.delivered or labels.finished or len(held_back) > HELD_BACK_MAX):
                 end.relayed = True
                 await reply.events(held_back)
-                held_back = []
+                held_back, end.sent = [], meter.events
             if end.cut:
                 break
     if end.cut:
         end.problem = None if extension.complete else credits_exhausted()
-        if (cut := labels.cut(call.request.n)) is not None:
-            await reply.events([cut])
-    elif held_back:
-        end.relayed = True
+    wanting = end.cut or meter.delivered  # an answer of nothing at all keeps its blank end, and is free
+    if call.request.stream and wanting and (last := labels.last("length" if end.cut else "stop")) is not None:
+        held_back.append(last)
+    if held_back:
+        end.relayed |= not end.cut
         await reply.events(held_back)
 
 
@@ -210,17 +214,22 @@ def _interrupted(end: End, why: Interrupt) -> None:
     end.interrupt = why
     if why in (Interrupt.CLIENT_LEFT, Interrupt.CLIENT_STALLED):
         end.outcome = Outcome.CANCELLED
-    elif why is Interrupt.IDLE and end.labels is not None and end.labels.finished:
-        end.interrupt = None  # every word had come; only the provider's goodbye was missing
+    elif why is Interrupt.IDLE and _all_said(end):
+        end.interrupt = None
     else:
         _failed(end, ProviderTimeout(why.value))
         end.final = end.relayed or why in (Interrupt.TOTAL, Interrupt.SHUTDOWN)
 
 
+def _all_said(end: End) -> bool:
+    """Every choice had ended and left; only the provider's goodbye was missing."""
+    return end.relayed and end.labels is not None and end.labels.all_finished
+
+
 def _failed(end: End, error: ProviderError) -> None:
     end.outcome = Outcome.FAILED
     end.error = error
-    end.final = end.relayed or isinstance(error, RequestRefused)
+    end.final = end.relayed
     end.problem = provider_problem(error, end.endpoint.provider.name if end.endpoint else None)
 
 

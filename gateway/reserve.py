@@ -21,7 +21,9 @@ QUANTUM_TOKENS: Final = 4096
 TRIES_MAX: Final = 3
 """Other requests of the account take and free money in between; after so many misses the answer is 402."""
 
-
+ENDPOINTS_MAX: Final = 8
+"""More endpoints than this are never tried for one request, so they are not held for."""
+Endpoints = tuple[Endpoint, ...]
 Paid = tuple[tuple[Endpoint, int], ...]
 """The endpoints to try, each with the completion tokens per choice that the hold pays for there."""
 
@@ -29,8 +31,9 @@ Paid = tuple[tuple[Endpoint, int], ...]
 async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Paid:
     """Holds, durably when it returns; `generation.held` is the amount. InsufficientCredits if no endpoint affords one token."""
     request, caller = generation.request, generation.caller
-    amount = route.ceiling(request, plan.endpoints)
-    paid: Paid = tuple((endpoint, route.output_max(request, endpoint)) for endpoint in plan.endpoints)
+    endpoints = plan.endpoints[:ENDPOINTS_MAX]
+    amount = route.ceiling(request, endpoints)
+    paid: Paid = tuple((endpoint, route.output_max(request, endpoint)) for endpoint in endpoints)
     for left in reversed(range(TRIES_MAX)):
         outcome = await at.ledger.hold(generation.id, account_id=caller.account_id, limits=caller.limits, amount=amount)
         if isinstance(outcome, Held):
@@ -38,31 +41,37 @@ async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Pai
             return paid
         if left == 0:
             raise _insufficient(amount, outcome)
-        amount, paid = await _affordable(request, plan, outcome, at)
+        amount, paid = await _affordable(request, endpoints, outcome, at)
     raise AssertionError("the last try returns or raises")
 
 
-async def _affordable(request: ChatRequest, plan: route.Plan, refused: Refused, at: Services) -> tuple[int, Paid]:
+async def _affordable(request: ChatRequest, endpoints: Endpoints, refused: Refused, at: Services) -> tuple[int, Paid]:
     """The endpoints that what is available can pay for, with the tokens it pays for; now the prompt is counted, not bounded."""
+    if refused.available <= 0:
+        raise _insufficient(route.ceiling(request, endpoints), refused)
     fitting, amount = [], 0
-    for endpoint in plan.endpoints:
-        prompt_tokens = await _prompt_tokens(request, endpoint, at)
+    counts: dict[str, int] = {}
+    for endpoint in endpoints:
+        prompt_tokens = await _prompt_tokens(request, endpoint, counts, at)
         tokens = price.affordable_tokens(endpoint.price, prompt_tokens=prompt_tokens, amount=refused.available, extras=request.extras)
         tokens = min(tokens // request.n, route.output_max(request, endpoint), QUANTUM_TOKENS if request.stream else COUNT_MAX)
         if tokens >= 1:
             fitting.append((endpoint, tokens))
             amount = max(amount, _cost(request, endpoint, prompt_tokens, tokens))
     if not fitting:
-        first = plan.endpoints[0]
-        required = _cost(request, first, await _prompt_tokens(request, first, at), route.output_max(request, first))
+        first = endpoints[0]
+        required = _cost(request, first, await _prompt_tokens(request, first, counts, at), route.output_max(request, first))
         raise _insufficient(required, refused)
     return amount, tuple(fitting)
 
 
-async def _prompt_tokens(request: ChatRequest, endpoint: Endpoint, at: Services) -> int:
-    """The counted prompt, with an eighth more where the tokenizer is not the model's own; never above the bound by size."""
-    tokenizer = at.tokenizer(endpoint.model.tokenizer)
-    counted = await prompt.count(request.body.reveal(), tokenizer)
+async def _prompt_tokens(request: ChatRequest, endpoint: Endpoint, counts: dict[str, int], at: Services) -> int:
+    """The prompt, counted once per tokenizer, with an eighth more where that is an estimate; never above the bound by size."""
+    name = endpoint.model.tokenizer
+    tokenizer = at.tokenizer(name)
+    if name not in counts:
+        counts[name] = await prompt.count(request.body.reveal(), tokenizer)
+    counted = counts[name]
     if not tokenizer.exact:
         counted += counted // 8 + prompt.BOUND_PER_MESSAGE
     return min(counted, request.prompt_tokens_max, endpoint.context_length)

@@ -18,7 +18,7 @@ import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.app import Tollway, create_app
+from gateway.app import IDS, Tollway, create_app
 from gateway.errors import Problem
 from gateway.settings import Settings
 from metering.database import open_database
@@ -29,7 +29,9 @@ LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 HEAD_BYTES_MAX: Final = 64 * 1024
 """Of a head, or of anything else that is neither body nor end of one, beyond what arrived together with it."""
 _PR_SET_PDEATHSIG: Final = 1
-_REFUSAL: Final = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+_REFUSAL: Final = (
+    b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n%b"
+)
 
 
 class CuttingProtocol(HttpToolsProtocol):
@@ -56,7 +58,7 @@ class CuttingProtocol(HttpToolsProtocol):
         """JSON like every other refusal, unless it would land inside another answer."""
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
             body = msgspec.json.encode(Problem(status, message, {"error_type": "invalid_request"}).body())
-            self.transport.write(_REFUSAL % (status, phrase, len(body), body))
+            self.transport.write(_REFUSAL % (status, phrase, len(body), IDS.request(), body))
         self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -9,10 +9,12 @@ from dotenv import dotenv_values
 
 DEVELOPMENT_SECRET: Final = "tollway-development-secret-not-for-production"  # noqa: S105 - production refuses it
 SECRET_CHARACTERS_MIN: Final = 32
+PORT_MAX: Final = 65_535
 
 
-def _setting(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"text": text})
+def _setting(default: Any, text: str, *, secret: bool = False) -> Any:
+    """`secret`: may hold a key or a password, so it never shows in a repr."""
+    return field(default=default, metadata={"text": text}, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +22,9 @@ class Settings:
     """Field `name` is read from `TOLLWAY_NAME`. Units stand in the names; bytes and counts are whole numbers."""
 
     env: str = _setting("development", "`production` refuses to start with the development secret")
-    database_url: str = _setting("sqlite:///.tollway/tollway.db", "`sqlite:///path` or `postgresql://user@host/name`")
-    redis_url: str = _setting("", "`redis://host:port/0`: limits shared between processes; empty = limits in memory")
-    secret_key: str = _setting(DEVELOPMENT_SECRET, "32 characters or more; every other secret is derived from it")
+    database_url: str = _setting("sqlite:///.tollway/tollway.db", "`sqlite:///path` or `postgresql://user@host/name`", secret=True)
+    redis_url: str = _setting("", "`redis://host:port/0`: limits shared between processes; empty = limits in memory", secret=True)
+    secret_key: str = _setting(DEVELOPMENT_SECRET, "32 characters or more; every other secret is derived from it", secret=True)
     catalog: str = _setting("", "path of one more catalog file, added to the built-in catalog")
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8080, "port to listen on")
@@ -58,6 +60,8 @@ class Settings:
             raise ValueError("TOLLWAY_ENV must be development or production")
         if self.env == "production" and self.secret_key == DEVELOPMENT_SECRET:
             raise ValueError("TOLLWAY_SECRET_KEY must be set in production: 32 random characters or more")
+        if self.port > PORT_MAX:
+            raise ValueError(f"TOLLWAY_PORT must be {PORT_MAX} or less")
         if self.workers < 1:
             raise ValueError("TOLLWAY_WORKERS must be 1 or more")
         if self.workers > 1 and self.database_url.startswith("sqlite"):

@@ -28,6 +28,7 @@ from providers.errors import ProviderError
 from providers.provider import Endpoint
 
 FREE = Cost(0, 0, 0, ())
+_WORD = re.compile(r"[A-Za-z_]{1,32}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
 
 
@@ -39,7 +40,7 @@ class Outcome(Enum):
 
 @dataclass(kw_only=True)
 class End:
-    """How one attempt ended. `final`: no other endpoint may be tried. `relayed`: content has left for the client."""
+    """How one attempt ended. `final`: no other endpoint may be tried. `relayed`: content has left for the client, `sent` events of it."""
 
     outcome: Outcome
     endpoint: Endpoint | None = None
@@ -50,6 +51,7 @@ class End:
     problem: Problem | None = None
     relayed: bool = False
     cut: bool = False
+    sent: int = 0
     checkpointed: int = 0
     final: bool = True
 
@@ -90,11 +92,16 @@ async def settle(generation: Generation, end: End, at: Services) -> Receipt:
 
 
 async def progress(generation: Generation, end: End, at: Services) -> dict[str, Any] | None:
-    """The row of a running generation with what has been delivered so far: its checkpoint. None if nothing new was delivered."""
-    if end.meter is None or not end.relayed or end.meter.events == end.checkpointed:
+    """The row of a running generation with what has been delivered so far: its checkpoint.
+
+    None if nothing new was delivered, and while the client has yet to take what was counted last: that may never be delivered.
+    """
+    if end.meter is None or end.sent == end.checkpointed:
         return None
-    end.checkpointed = end.meter.events
     usage, source, cost = await _priced(generation, end, at)
+    if end.sent != end.meter.events:
+        return None
+    end.checkpointed = end.sent
     charge = min(cost.charge, generation.held)
     row = generations.row(_record(generation, end, source), usage, cost)
     return {**row, "outcome": "recovered", "charge": charge, "shortfall": cost.charge - charge}
@@ -107,7 +114,8 @@ async def _priced(generation: Generation, end: End, at: Services) -> tuple[Usage
     assert end.endpoint is not None
     if not end.meter.reported and generation.prompt_tokens is None:
         generation.prompt_tokens = await prompt.count(generation.request.body.reveal(), at.tokenizer(end.endpoint.model.tokenizer))
-    usage, source = end.meter.usage(generation.prompt_tokens or 0)
+    whole = end.outcome is Outcome.COMPLETED and not end.cut
+    usage, source = end.meter.usage(generation.prompt_tokens or 0, whole=whole)
     usage = _payable(usage, end.endpoint)
     return usage, source, price.cost(usage, end.endpoint.price)
 
@@ -155,4 +163,4 @@ def _record(generation: Generation, end: End, source: str | None) -> generations
 
 def _known(native: str | None) -> str | None:
     """A provider's word is stored only if it looks like a word: it is their text, and might be anybody's."""
-    return native if native is not None and native.replace("_", "").isalpha() and len(native) <= 32 else None
+    return native if native is not None and _WORD.fullmatch(native) else None

@@ -146,7 +146,7 @@ class ChatStream:
             await self._writer.json(problem.status, problem.body(), problem.headers)
             return
         choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error", "native_finish_reason": "error", "logprobs": None}
-        chunk = {"object": "chat.completion.chunk", **(labels or {}), "choices": [choice], **problem.body()}
+        chunk = {"object": "chat.completion.chunk", "choices": [choice], **(labels or {}), **problem.body()}
         await self._write(b"data: " + _encode(chunk) + b"\n\n", more=False)
 
     def comment(self, now: float) -> None:

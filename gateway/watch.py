@@ -57,14 +57,17 @@ class Watch:
                     generation.reply.comment(now)
 
     def _silent(self, generation: Generation, now: float) -> bool:
-        return now - max(generation.heard, generation.reply.written) >= self._settings.comment_seconds
+        reply = generation.reply
+        return reply.writing_since is None and now - max(generation.heard, reply.written) >= self._settings.comment_seconds
 
     def _due(self, generation: Generation, now: float) -> Interrupt | None:
         settings, reply = self._settings, generation.reply
+        if reply.writing_since is not None and now - reply.writing_since > settings.idle_seconds:
+            return Interrupt.CLIENT_STALLED
         if now - generation.started > settings.total_seconds:
             return Interrupt.TOTAL
         if reply.writing_since is not None:
-            return Interrupt.CLIENT_STALLED if now - reply.writing_since > settings.idle_seconds else None
+            return None
         patience = settings.first_byte_seconds if generation.request.stream else settings.answer_seconds
         if generation.state is State.DISPATCHED and now - generation.heard > patience:
             return Interrupt.FIRST_BYTE

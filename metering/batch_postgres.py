@@ -109,8 +109,9 @@ async def _hold(connection: Connection, jobs: list[HoldJob], now: int) -> dict[s
     amounts = {job.id: job.amount for job in jobs}
     outcomes = {row["id"]: _outcome(row, amounts[row["id"]]) for row in rows}
     for job in jobs:
-        if isinstance(outcomes[job.id], Refused):
-            outcomes[job.id] = await _hold_alone(connection, job, outcomes[job.id], now, batched=len(jobs) > 1)
+        outcome = outcomes[job.id]
+        if isinstance(outcome, Refused) and outcome.available >= job.amount:  # else there is no room for it even alone
+            outcomes[job.id] = await _hold_alone(connection, job, outcome, now, batched=len(jobs) > 1)
     return outcomes
 
 

@@ -16,6 +16,7 @@ from typing import IO, Any, Concatenate, ParamSpec, Protocol, TypeVar
 import asyncpg
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
 from sqlmodel import Session
@@ -38,6 +39,7 @@ LEASE_MS = 30_000
 LOST = (
     OSError,
     TimeoutError,
+    PoolTimeout,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # starting, stopping, a cancelled statement
@@ -45,6 +47,9 @@ LOST = (
     asyncpg.TransactionRollbackError,  # deadlock, serialization
     asyncpg.ReadOnlySQLTransactionError,  # a standby that is not the primary yet
 )
+
+REFUSALS = (sqlite3.Error, asyncpg.PostgresError, asyncpg.DataError)
+"""What a database says to a row that it cannot take."""
 
 
 class Database(Protocol):
@@ -139,7 +144,12 @@ class Postgres:
         self._url = url
         options = {"timeout": 5, "command_timeout": STATEMENT_SECONDS_MAX}
         self._engine = create_async_engine(
-            "postgresql+asyncpg://" + url.partition("://")[2], pool_size=5, max_overflow=5, pool_pre_ping=True, connect_args=options
+            "postgresql+asyncpg://" + url.partition("://")[2],
+            pool_size=5,
+            max_overflow=5,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args=options,
         )
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._lock: asyncpg.Connection[asyncpg.Record] | None = None
@@ -152,10 +162,11 @@ class Postgres:
                 await session.commit()
                 return result
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise DatabaseUnavailable("Postgres: the connection was lost") from error
+            cause = getattr(error.orig, "__cause__", None)
+            if error.connection_invalidated or isinstance(cause, LOST):
+                raise DatabaseUnavailable(f"Postgres: {type(cause or error).__name__}") from error
             raise
-        except OSError as error:
+        except LOST as error:
             raise DatabaseUnavailable(f"Postgres: {type(error).__name__}") from error
 
     read = write
@@ -205,7 +216,7 @@ def connect_sqlite(path: str) -> sqlite3.Connection:
 
 
 def _sqlite_engine(path: str, *, begin: str) -> Engine:
-    engine = create_engine("sqlite://", creator=lambda: connect_sqlite(path), poolclass=StaticPool)
+    engine = create_engine("sqlite://", creator=lambda: connect_sqlite(path), poolclass=StaticPool, hide_parameters=True)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 

@@ -3,19 +3,22 @@
 The hot verbs go through group commit (`Ledger`); everything else is a plain function over a Session, run by `database.write`.
 """
 
+import logging
+
 import msgspec
 from sqlalchemy import func, insert, update
 from sqlmodel import Session, col, select
 
 from metering.batch import FENCED, SETTLED, VOID, Closed, CloseJob, Column, ExtendJob, Held, HoldJob, Refused
 from metering.commit import Commit
-from metering.database import Database
+from metering.database import REFUSALS, Database
 from metering.errors import DatabaseUnavailable, UnknownAccount
 from metering.money import AMOUNT_MAX, format_usd
 from metering.periods import period
 from metering.tables import Account, Boot, Entry
 
 CASH = "house:cash"
+_log = logging.getLogger("tollway.ledger")
 
 
 class Ledger:
@@ -64,7 +67,12 @@ class Ledger:
         self._commit.post(CloseJob(id=id, charge=0, state=VOID))
 
     async def _close(self, job: CloseJob) -> Closed:
-        outcome = await self._commit.submit(job)
+        """A row that the database refuses must not keep the money: then the hold ends without it."""
+        try:
+            outcome = await self._commit.submit(job)
+        except REFUSALS as error:
+            _log.error("the row of generation %s was refused (%s); its hold ends without it", job.id, type(error).__name__)
+            outcome = await self._commit.submit(msgspec.structs.replace(job, generation=None))
         assert isinstance(outcome, Closed)
         return outcome
 

@@ -30,13 +30,15 @@ class Tokenizer(Protocol):
 class Meter:
     """`see` every event before it leaves; `over` says that the answer has outgrown `tokens_max`; `usage` is the final count.
 
-    `tokens_max` and `prompt_tokens_max` are what was held for: reported figures above them are cut to them, so that a provider that
+    `tokens_max` is what has been paid for so far and grows with the hold; it ends the relay. `tokens_limit` is the client's own limit
+    and `prompt_tokens_max` the most the prompt can be: reported figures above these two are cut to them, so that a provider that
     ignores `max_tokens` or misreports cannot charge more than the client allowed.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, tokens_max: int, prompt_tokens_max: int, strict: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, tokens_max: int, tokens_limit: int, prompt_tokens_max: int, strict: bool = False) -> None:
         self._tokenizer = tokenizer
         self._tokens_max = tokens_max
+        self._tokens_limit = tokens_limit
         self._strict = strict
         self._prompt_tokens_max = prompt_tokens_max
         self._texts: list[str] = []
@@ -99,12 +101,21 @@ class Meter:
         """More has been held."""
         self._tokens_max, self._strict = tokens_max, strict
 
-    def usage(self, prompt_tokens: int) -> tuple[Usage, str]:
-        """The usage and its source: `provider`, or `counted` / `estimated` with the given count of the prompt."""
-        if self._reported is not None:
-            return self._cut(self._reported), "provider"
-        counted = Usage(prompt=prompt_tokens, completion=min(self._count(), self._tokens_max))
-        return counted, "counted" if self._tokenizer.exact else "estimated"
+    def usage(self, prompt_tokens: int, *, whole: bool) -> tuple[Usage, str]:
+        """The usage and its source: `provider`, or `counted` / `estimated` with the given count of the prompt.
+
+        What a provider said in the middle of an answer that was not to be a `whole` one may lag behind what it had delivered.
+        """
+        counted_by = "counted" if self._tokenizer.exact else "estimated"
+        if self._reported is None:
+            return Usage(prompt=prompt_tokens, completion=min(self._count(), self._tokens_max)), counted_by
+        usage = self._cut(self._reported)
+        if whole and usage.completion_tokens:
+            return usage, "provider"
+        missing = min(self._count(), self._tokens_max) - usage.completion_tokens
+        if missing <= 0:
+            return usage, "provider"
+        return msgspec.structs.replace(usage, completion=usage.completion + missing), counted_by
 
     @property
     def reported(self) -> bool:
@@ -115,8 +126,8 @@ class Meter:
         return self._reported is not None and self._reported.completion_tokens > 0
 
     def _cut(self, usage: Usage) -> Usage:
-        """The reported units, the largest part shortened where a sum exceeds what was held for."""
-        excess = usage.completion_tokens - self._tokens_max
+        """The reported units, the largest part shortened where a sum exceeds what it can be."""
+        excess = usage.completion_tokens - self._tokens_limit
         for unit in ("completion", "reasoning", "audio_completion"):
             if excess > 0:
                 cut = min(excess, getattr(usage, unit))
@@ -129,7 +140,8 @@ class Meter:
         return usage
 
     def _take(self, part: dict[str, Any]) -> bool:
-        for name in ("content", "reasoning", "reasoning_content", "refusal"):
+        reasoning = "reasoning" if part.get("reasoning") else "reasoning_content"  # some servers send the same text under both
+        for name in ("content", reasoning, "refusal"):
             text = part.get(name)
             if text.__class__ is str and text:
                 self._keep(text)
@@ -138,7 +150,7 @@ class Meter:
             self._take_call(call)
         if part.get("function_call"):
             self._take_call({"function": part["function_call"]})
-        return bool(self._newest)
+        return bool(self._newest) or any(part.get(name) for name in ("audio", "images", "reasoning_details"))
 
     def _take_call(self, call: object) -> None:
         function = call.get("function") if isinstance(call, dict) else None

@@ -47,7 +47,8 @@ class Callers:
         if not token:
             raise Unauthenticated("No API key: send it as 'Authorization: Bearer sk-tw-v1-...'.")
         cached = self._cache.get(self._cache_key(token))
-        caller = cached[1] if cached and now - cached[0] < FRESH_MS else await self._look_up(token, now)
+        # A clock that is set back must not make a remembered key immortal.
+        caller = cached[1] if cached and 0 <= now - cached[0] < FRESH_MS else await self._look_up(token, now)
         if caller is None:
             raise Unauthenticated("This API key does not exist here.")
         if caller.revoked:

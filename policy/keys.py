@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from sqlalchemy import func, update
+from sqlalchemy import case, func, update
+from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from metering import ledger
@@ -115,11 +116,8 @@ class Spent(msgspec.Struct, frozen=True):
 def spending(session: Session, key_id: str, *, now: int) -> tuple[Key, Account | None, Spent]:
     """A key that exists, its budget row and what it has spent."""
     key = session.get_one(Key, key_id)
+    charge, created = col(Generation.charge), col(Generation.created_at)
     starts = [0, *(period(reset, now)[0] for reset in RESETS)]
-    sums = [_spent_since(session, key_id, start) for start in starts]
-    return key, session.get(Account, key.limit_id) if key.limit_id else None, Spent(*sums)
-
-
-def _spent_since(session: Session, key_id: str, start: int) -> int:
-    total = select(func.coalesce(func.sum(Generation.charge), 0)).where(Generation.key_id == key_id, Generation.created_at >= start)
-    return int(session.exec(total).one())
+    sums = [func.coalesce(func.sum(case((created >= start, charge), else_=0)), 0) for start in starts]
+    row = session.connection().execute(sa_select(*sums).where(col(Generation.key_id) == key_id)).one()
+    return key, session.get(Account, key.limit_id) if key.limit_id else None, Spent(*map(int, row))

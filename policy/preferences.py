@@ -23,6 +23,8 @@ class MaxPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`require_parameters` is always on, as far as the catalog knows: an endpoint without a needed capability is never offered."""
+
     order: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
@@ -36,9 +38,10 @@ class Preferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse(raw: object) -> Preferences:
-    """InvalidPreferences names the field that is wrong or not known."""
+    """InvalidPreferences names the field that is wrong or not known; null counts as absent."""
+    given = {name: value for name, value in raw.items() if value is not None} if isinstance(raw, dict) else raw or {}
     try:
-        preferences = msgspec.convert(raw or {}, Preferences)
+        preferences = msgspec.convert(given, Preferences)
         for name in MaxPrice.__struct_fields__ if preferences.max_price else ():
             _ceiling(preferences, name)
     except (msgspec.ValidationError, ValueError) as error:

@@ -1,7 +1,7 @@
 """May this request be served, by which endpoints, in which order, and why: pure, so that the same inputs give the same route.
 
 Every endpoint of the wanted models walks down the steps; the funnel remembers how many each step left and why an endpoint went.
-What is left is ordered by the client's `order`, then the wanted models, then priority, then price.
+What is left is ordered by the wanted models, then the client's `order`, then priority, then price.
 """
 
 from collections.abc import Set as AbstractSet
@@ -17,6 +17,7 @@ from providers.catalog import Catalog
 from providers.provider import ChatRequest, Endpoint
 
 CAPABILITY_WORDS = {"tools": "tool use", "images": "image input", "json_schema": "structured outputs", "audio": "audio input"}
+CAPABILITY_WORDS["provider_tools"] = "tools that the provider runs and bills itself, which have no price here"
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -38,8 +39,9 @@ def plan(request: ChatRequest, catalog: Catalog, *, keys: AbstractSet[str]) -> P
     """`keys` are the names of the provider keys that are set. UnknownModel, InvalidPreferences, or NoEndpoint with the funnel."""
     wanted = preferences.parse(request.preferences)
     models = [request.model, *(model for model in request.models if model != request.model)]
-    if request.model not in catalog.models:
-        raise UnknownModel(request.model, catalog.close_names(request.model))
+    for model in models:
+        if model not in catalog.models:
+            raise UnknownModel(model, catalog.close_names(model))
     candidates = [endpoint for model in models for endpoint in catalog.endpoints.get(model, ())]
     left, funnel = _walk(candidates, request, wanted, keys)
     if not left:
@@ -104,7 +106,7 @@ def _removed(endpoint: Endpoint, request: ChatRequest, keys: AbstractSet[str]) -
 def _order(endpoint: Endpoint, models: list[str], wanted: Preferences) -> tuple[int, ...]:
     rates = sum(endpoint.price.rate(unit) or 0 for unit in UNITS if unit in ("prompt", "completion"))
     by_price, by_priority = (rates, 0) if wanted.sort == "price" else (0, endpoint.priority)
-    return (preferences.rank(endpoint, wanted), models.index(endpoint.model.id), by_price, by_priority, rates)
+    return (models.index(endpoint.model.id), preferences.rank(endpoint, wanted), by_price, by_priority, rates)
 
 
 def _message(request: ChatRequest, funnel: list[Step]) -> str:

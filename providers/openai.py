@@ -1,6 +1,7 @@
 """The `openai` dialect: any server that speaks OpenAI's chat completions. Canonical already, so events are checked, not translated."""
 
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from providers.provider import Call, Event, Events
 from providers.sse import EventSplitter
 from providers.wire import Response, Wire
 
+_CODE = re.compile(r"(?!None$)[A-Za-z0-9_.-]{1,64}", re.ASCII)
 REFUSAL_BYTES_MAX = 64 * 1024
 RETRY_AFTER_SECONDS_MAX = 24 * 3600
 
@@ -141,8 +143,8 @@ def _error_of(body: object) -> tuple[str | None, str | None]:
         return None, error
     if not isinstance(error, dict):
         return None, None
-    code, message = error.get("code") or error.get("type"), error.get("message") or error.get("detail")
-    return str(code)[:100] if isinstance(code, str | int) else None, message if isinstance(message, str) else None
+    code, message = str(error.get("code") or error.get("type")), error.get("message") or error.get("detail")
+    return code if _CODE.fullmatch(code) else None, message if isinstance(message, str) else None
 
 
 def _retry_after(headers: dict[str, str]) -> int | None:

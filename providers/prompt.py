@@ -5,13 +5,21 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from metering.tokens import Tokenizer
+from providers.provider import ChatRequest, Endpoint
 
 TOKENS_PER_MESSAGE: Final = 3
 """OpenAI's published overhead: three tokens around each message, three to open the answer."""
 BOUND_PER_MESSAGE: Final = 16
-IMAGE_TOKENS: Final = 4096
-"""Bound for one image: above what the large providers count for the largest one at high detail."""
+IMAGE_TOKENS_BOUND: Final = 4096
+"""What is held for one image; most models count less, and a settle above the hold extends it."""
+IMAGE_TOKENS: Final = 85
+"""What is charged for one image where the provider reports no usage: OpenAI's figure for low detail, the least any model counts."""
+BYTES_PER_TOKEN_OF_FILES: Final = 16
 AUDIO_BYTES_PER_TOKEN: Final = 256
+REMOTE_FILE_TOKENS: Final = 10_000_000
+"""A file or video behind a URL may be of any size: the rest of the context is held for it."""
+PROMPT_OVERHEAD_TOKENS: Final = 4096
+"""What a provider's chat template and tool instructions may add to a prompt of text."""
 INLINE_CHARACTERS_MAX: Final = 8 * 1024
 
 
@@ -24,13 +32,20 @@ def bound(body: dict[str, Any], raw_bytes: int) -> int:
     for part in _media(body):
         size = _size(part)
         media_bytes += size
-        media_tokens += size // AUDIO_BYTES_PER_TOKEN + 64 if part.get("type") == "input_audio" else IMAGE_TOKENS
+        media_tokens += _media_bound(part, size)
     text_bytes = max(0, raw_bytes - media_bytes)
     return text_bytes + BOUND_PER_MESSAGE * len(body["messages"]) + media_tokens
 
 
+def reported_max(request: ChatRequest, endpoint: Endpoint) -> int:
+    """The most prompt tokens that a provider is believed to have seen."""
+    if request.media:
+        return endpoint.context_length
+    return min(request.prompt_tokens_max + PROMPT_OVERHEAD_TOKENS, endpoint.context_length)
+
+
 async def count(body: dict[str, Any], tokenizer: Tokenizer) -> int:
-    """The prompt's tokens by this tokenizer, images at their bound; long texts are counted in a thread."""
+    """The prompt's tokens by this tokenizer, media at the least they can be; long texts are counted in a thread."""
     counted = list(_counted(body))
     media = sum(IMAGE_TOKENS for _ in _media(body))
     fixed = TOKENS_PER_MESSAGE * (len(body["messages"]) + 1) + media
@@ -73,6 +88,16 @@ def _media(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for part in content if isinstance(content, list) else ():
             if part.get("type") in ("image_url", "input_audio", "file", "video_url"):
                 yield part
+
+
+def _media_bound(part: dict[str, Any], size: int) -> int:
+    kind = part.get("type")
+    if kind == "image_url":
+        return IMAGE_TOKENS_BOUND
+    if kind == "input_audio":
+        return size // AUDIO_BYTES_PER_TOKEN + 64
+    remote = kind == "video_url" and not any(text.startswith("data:") for text in texts(part))
+    return REMOTE_FILE_TOKENS if remote else size // BYTES_PER_TOKEN_OF_FILES + IMAGE_TOKENS_BOUND
 
 
 def _size(part: dict[str, Any]) -> int:

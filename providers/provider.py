@@ -28,6 +28,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None
     n: int
     prompt_tokens_max: int
+    media: bool = False
     extras: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
     models: tuple[str, ...] = ()
@@ -37,6 +38,9 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     def prompt_tokens_estimate(self) -> int:
         """For limits that are corrected after the answer: the bound counts a token per byte, English has one in four."""
         return -(-self.prompt_tokens_max // 4)
+
+    def __repr__(self) -> str:
+        return "ChatRequest(<content>)"
 
 
 class Company(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +107,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None
     max_tokens: int | None
     generation_id: str
+
+    def __repr__(self) -> str:
+        return f"Call({self.generation_id}, {self.endpoint.id})"
 
 
 class Dialect(Protocol):

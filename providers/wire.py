@@ -21,6 +21,8 @@ import msgspec
 from providers.connection import Connection
 from providers.errors import ConnectFailed, ProviderError, ProviderInvalidAnswer
 
+STALE_SECONDS: Final = 0.5
+"""A connection that the provider had closed while it was idle says so within a round trip."""
 LINGER_SECONDS: Final = 0.5
 """How long a finished stream may take to send its last framing bytes before its connection is given up."""
 
@@ -72,11 +74,16 @@ class Wire:
         return await self._exchange(await self._connect(origin), request)
 
     async def _try_reused(self, connection: Connection, request: bytes) -> "Response | None":
-        """None when a kept connection turned out to be closed before a byte of the answer: safe to send again, once."""
+        """None when a kept connection turns out to have been closed while it was idle: then it is safe to send again, once.
+
+        It breaks at once, before a byte of an answer; one that breaks later has been at work.
+        """
+        clock = asyncio.get_running_loop().time
+        sent = clock()
         try:
             return await self._exchange(connection, request)
         except ProviderError:
-            if connection.answered:
+            if connection.answered or clock() - sent > STALE_SECONDS:
                 raise
             return None
 

@@ -15,7 +15,7 @@ from providers.prompt import texts
 from providers.provider import ChatRequest
 
 DEPTH_MAX: Final = 64
-VALUES_MAX: Final = 1_000_000
+VALUES_MAX: Final = 200_000
 """More values than any prompt has tokens: 20 MiB of `{},` would be a gigabyte of memory and seconds of every request's time."""
 TOKENS_MAX: Final = 10_000_000
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -32,8 +32,13 @@ OURS: Final = (
     "trace",
     "debug",
     "include_reasoning",
+    "image_config",
+    "stop_server_tools_when",
+    "cache_control",
 )
 """OpenRouter's request fields: read or ignored here, never sent to a provider."""
+PROVIDER_TOOLS: Final = ("web_search_options", "search_parameters")
+"""Fields that make a provider run tools of its own and bill for each use. No price is known for them, so no endpoint is offered."""
 REFUSED: Final = ("api_base", "base_url", "api_key", "headers", "extra_headers")
 """Fields that would redirect a request or carry somebody's key."""
 
@@ -121,8 +126,9 @@ def parse(raw: bytes) -> ChatRequest:
         max_tokens=min((limit for limit in (fields.max_tokens, fields.max_completion_tokens) if limit), default=None),
         n=fields.n or 1,
         prompt_tokens_max=prompt.bound(body, len(raw)),
+        media=not media <= {"text"},
         extras=frozenset(_extras(fields, media, raw)),
-        capabilities=frozenset(_capabilities(fields, media)),
+        capabilities=frozenset(_capabilities(body, fields, media)),
         models=tuple(fields.models or ()),
         preferences=fields.provider or {},
     )
@@ -210,7 +216,9 @@ def _extras(fields: ChatBody, media: set[str], raw: bytes) -> Iterator[str]:
         yield "cache_write"
 
 
-def _capabilities(fields: ChatBody, media: set[str]) -> Iterator[str]:
+def _capabilities(body: dict[str, Any], fields: ChatBody, media: set[str]) -> Iterator[str]:
+    if any(body.get(name) for name in PROVIDER_TOOLS) or any(tool.type not in ("function", "custom") for tool in fields.tools or ()):
+        yield "provider_tools"
     if fields.tools:
         yield "tools"
     if "image_url" in media:

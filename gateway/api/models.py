@@ -81,7 +81,7 @@ def model_object(model: Model, endpoints: list[Endpoint]) -> dict[str, Any]:
         "supported_voices": None,
         "knowledge_cutoff": None,
         "expiration_date": None,
-        "links": {"details": f"/api/v1/models/{model.id}/endpoints"},
+        "links": {"details": f"/api/v1/models/{model.id}"},
     }
 
 

@@ -6,6 +6,7 @@ failed or cancelled before any content       nothing
 no completion tokens and no (or an error) finish reason     nothing
 """
 
+import asyncio
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -20,7 +21,6 @@ from gateway.receipt import usage_object
 from gateway.services import Services
 from metering import generations, price
 from metering.meter import Meter
-from metering.money import now_ms
 from metering.price import Cost
 from metering.usage import COMPLETION_UNITS, PROMPT_UNITS, Usage
 from providers import prompt
@@ -134,7 +134,7 @@ def _payable(usage: Usage, endpoint: Endpoint) -> Usage:
 
 def _record(generation: Generation, end: End, source: str | None) -> generations.Record:
     labels, endpoint = end.labels, end.endpoint
-    now = now_ms()
+    duration = asyncio.get_running_loop().time() - generation.started
     return generations.Record(
         id=generation.id,
         account_id=generation.caller.account_id,
@@ -154,7 +154,7 @@ def _record(generation: Generation, end: End, source: str | None) -> generations
         usage_source=source,
         held=generation.held,
         first_byte_ms=generation.attempts[-1].first_byte_ms if generation.attempts else None,
-        duration_ms=now - generation.created_ms,
+        duration_ms=int(duration * 1000),
         attempts=generation.attempts,
         origin=generation.origin,
         title=generation.title,

@@ -66,7 +66,7 @@ class _Batch:
         buckets = (job.account_id, *job.limits)
         refused = self._lacking(buckets, job.amount)
         if refused is not None:
-            return self._existing(job) or self._fenced(job) or refused
+            return self._existing(job) or refused
         row = (job.id, job.account_id, ",".join(job.limits), job.amount, job.boot_id, self._now)
         if self._execute(_HOLD, row).rowcount:
             self._take(buckets, held=job.amount, posted=0)

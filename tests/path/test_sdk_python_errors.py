@@ -107,7 +107,7 @@ def test_a_request_that_cannot_be_paid_says_what_can(here: Place, client: openai
         metadata = body["metadata"]
         assert (metadata["error_type"], metadata["affordable_output_tokens"]) == ("payment_required", 0)
         assert metadata["required_nano"] > metadata["available_nano"] == 0
-        assert "max_tokens" in metadata["remedy_hint"]
+        assert "shorten the prompt" in metadata["remedy_hint"]
     assert here.used(poor) == 0
 
 

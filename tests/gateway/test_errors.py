@@ -1,0 +1,141 @@
+"""The one table from errors to HTTP: no error is forgotten, none says too much."""
+
+import json
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+import metering.errors
+import policy.errors
+import providers.errors
+from gateway.errors import TYPES, BadRequest, Busy, Problem, problem, provider_problem
+from metering.errors import DatabaseUnavailable, InsufficientCredits, LedgerBusy, MeteringError, UnknownAccount
+from policy.errors import Forbidden, InvalidPreferences, LimitExceeded, NoEndpoint, PolicyError, Unauthenticated, UnknownModel
+from providers.content import Content
+from providers.errors import (
+    ConnectFailed,
+    ProviderError,
+    ProviderInvalidAnswer,
+    ProviderOverloaded,
+    ProviderRefusedKey,
+    ProviderTimeout,
+    ProviderUnavailable,
+    RequestRefused,
+    from_status,
+)
+
+SECRET = "sk-operator-secret at https://10.0.0.1/v1 of org-operator"
+EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
+    Unauthenticated: (Unauthenticated("no"), 401),
+    Forbidden: (Forbidden("no"), 403),
+    UnknownModel: (UnknownModel("x", ["acme/y"]), 400),
+    NoEndpoint: (NoEndpoint("none", [{"step": "s", "endpoint_count": 0}], "s"), 404),
+    InvalidPreferences: (InvalidPreferences("provider: no"), 400),
+    LimitExceeded: (LimitExceeded("requests per minute", 3, 7), 429),
+    UnknownAccount: (UnknownAccount("no account"), 404),
+    DatabaseUnavailable: (DatabaseUnavailable("SQLite: locked"), 503),
+    LedgerBusy: (LedgerBusy("full"), 503),
+    InsufficientCredits: (InsufficientCredits(bucket="acc_1", required=5, available=3, affordable_tokens=0), 402),
+    ConnectFailed: (ConnectFailed("x"), 502),
+    ProviderTimeout: (ProviderTimeout("x"), 504),
+    ProviderOverloaded: (ProviderOverloaded("x", status=429, retry_after_seconds=9), 429),
+    ProviderUnavailable: (ProviderUnavailable("x", status=500), 502),
+    ProviderInvalidAnswer: (ProviderInvalidAnswer("x"), 502),
+    ProviderRefusedKey: (ProviderRefusedKey("x", status=401), 502),
+    RequestRefused: (RequestRefused("x", status=422), 422),
+    BadRequest: (BadRequest("x", param="n"), 400),
+    Busy: (Busy("x"), 503),
+}
+
+
+def leaves(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from leaves(child)
+
+
+def test_every_error_of_the_packages_has_its_row() -> None:
+    trees = (policy.errors.PolicyError, providers.errors.ProviderError, metering.errors.MeteringError)
+    assert {error for tree in trees for error in leaves(tree)} <= EXAMPLES.keys()
+
+
+@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
+def test_an_error_becomes_its_status_in_the_one_shape(kind: type[Exception]) -> None:
+    error, status = EXAMPLES[kind]
+    found = problem(error)
+    body = json.loads(msgspec.json.encode(found.body()))["error"]
+    assert found.status == status == body["code"]
+    assert body.keys() == {"message", "type", "param", "code", "metadata"}
+    assert body["message"]
+    assert body["type"] == TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    assert body["metadata"]["error_type"]
+    assert all(isinstance(value, str) for value in found.headers.values())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Exception(SECRET), ValueError(SECRET), KeyError(SECRET), PolicyError(SECRET), MeteringError(SECRET), MemoryError(), SystemExit(1)],
+)
+def test_an_error_that_nobody_foresaw_is_a_500_that_says_nothing(error: BaseException) -> None:
+    found = problem(error)
+    assert found.status == 500
+    assert SECRET not in str(found.body())
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_provider_that_refuses_our_key_is_a_502_without_its_words(status: int) -> None:
+    error = from_status(status, code=SECRET, detail=Content(SECRET), retry_after_seconds=5)
+    found = provider_problem(error, "Acme")
+    assert found.status == 502
+    assert SECRET not in str(found)
+
+
+@pytest.mark.parametrize("status", [404, 408, 409, 425, 429, 500, 502, 503, 504, 524, 529])
+def test_the_words_of_a_provider_that_failed_stay_here(status: int) -> None:
+    found = provider_problem(from_status(status, detail=Content(SECRET)), "Acme")
+    assert found.status in (429, 502, 503, 504)
+    assert SECRET not in str(found)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_request_shows_the_provider_s_words_to_its_client(status: int) -> None:
+    found = provider_problem(from_status(status, code="context_length_exceeded", detail=Content("maximum context length is 5")), "Acme")
+    assert (found.status, found.message) == (status, "maximum context length is 5")
+    assert found.metadata["error_type"] == "context_length_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(LimitExceeded("tokens per minute", 5, 42), "42"), (from_status(429, retry_after_seconds=7), "7")]
+)
+def test_who_must_wait_is_told_how_long(error: Exception, seconds: str) -> None:
+    found = problem(error)
+    assert found.headers["retry-after"] == seconds
+    assert found.metadata["retry_after_seconds"] == int(seconds)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "source", "word"), [("acc_1", "tollway_credits", "balance"), ("lim_1", "tollway_key_limit", "this key's limit")]
+)
+@pytest.mark.parametrize("available", [-5, 0, 7])
+def test_a_402_says_what_is_needed_what_is_there_and_whose_it_is(bucket: str, source: str, word: str, available: int) -> None:
+    found = problem(InsufficientCredits(bucket=bucket, required=1_000_000_000, available=available, affordable_tokens=-1))
+    assert found.metadata["limit_source"] == source
+    assert (found.metadata["required_nano"], found.metadata["available_nano"]) == (1_000_000_000, max(0, available))
+    assert found.metadata["affordable_output_tokens"] == 0
+    assert word in found.message
+    assert "up to 1 USD" in found.message
+    assert "-" not in found.message
+
+
+def test_a_model_of_any_length_is_quoted_in_part() -> None:
+    assert len(problem(UnknownModel("x" * 100_000, [])).message) < 400
+
+
+def test_a_problem_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Problem(400, "x").status = 200  # type: ignore[misc]
+
+
+def test_the_retryable_errors_are_those_that_are_not_the_request_s_fault() -> None:
+    assert {kind for kind in leaves(ProviderError) if not kind.retryable} == {RequestRefused}

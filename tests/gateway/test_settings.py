@@ -1,0 +1,117 @@
+"""Settings: read from the environment and `.env`, wrong ones refused by name, secrets never shown."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import DEVELOPMENT_SECRET, Settings, describe
+
+SECRET = "s" * 32
+NUMBERS = [item.name for item in fields(Settings) if item.type in (int, float) and item.metadata]
+
+
+@pytest.fixture(autouse=True)
+def empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No `.env` and no setting in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for variable, _, _ in describe():
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_without_an_environment_the_defaults_hold() -> None:
+    loaded = Settings.load()
+    assert (loaded.env, loaded.host, loaded.port, loaded.workers, loaded.redis_url) == ("development", "127.0.0.1", 8080, 1, "")
+    assert loaded.database_url.startswith("sqlite:///")
+    assert (loaded.body_bytes_max, loaded.event_bytes_max, loaded.response_bytes_max) == (20 * 2**20, 2**20, 64 * 2**20)
+
+
+def test_every_setting_describes_itself() -> None:
+    described = describe()
+    assert len(described) == len(fields(Settings)) - 1
+    assert len({variable for variable, _, _ in described}) == len(described)
+    for variable, default, text in described:
+        assert variable.startswith("TOLLWAY_")
+        assert len(text) > 10
+        assert default == str(getattr(Settings(), variable.removeprefix("TOLLWAY_").lower()))
+
+
+def test_no_default_limits_below_a_thousand_at_once() -> None:
+    assert Settings().generations_max >= 1000
+    assert Settings().upstream_connections_max >= 1000
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [("PORT", "0", 0), ("PORT", " 9000 ", 9000), ("IDLE_SECONDS", "0.5", 0.5), ("IDLE_SECONDS", "1e2", 100.0)],
+)
+def test_numbers_are_read(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: float) -> None:
+    monkeypatch.setenv(f"TOLLWAY_{variable}", text)
+    assert getattr(Settings.load(), variable.lower()) == value
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1,5", "1_0x", "nan", "inf", "-inf", "1e999", "9" * 30, "0x10", "²", "true"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(f"TOLLWAY_{name.upper()}", text)
+    with pytest.raises(ValueError, match=f"TOLLWAY_{name.upper()} must be"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("environment", "word"),
+    [
+        ({"PORT": "65536"}, "TOLLWAY_PORT"),
+        ({"PORT": "8080.5"}, "TOLLWAY_PORT"),
+        ({"WORKERS": "0"}, "TOLLWAY_WORKERS"),
+        ({"WORKERS": "2"}, "TOLLWAY_DATABASE_URL=postgresql://"),
+        ({"SECRET_KEY": "s" * 31}, "TOLLWAY_SECRET_KEY"),
+        ({"ENV": "production"}, "TOLLWAY_SECRET_KEY"),
+        ({"ENV": "production", "SECRET_KEY": DEVELOPMENT_SECRET}, "TOLLWAY_SECRET_KEY"),
+        ({"ENV": "prod"}, "TOLLWAY_ENV"),
+        ({"BODY_BYTES_MAX": "0"}, "TOLLWAY_BODY_BYTES_MAX"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], word: str) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"TOLLWAY_{name}", value)
+    with pytest.raises(ValueError, match=r".") as caught:
+        Settings.load()
+    assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert DEVELOPMENT_SECRET not in str(caught.value)
+
+
+def test_production_starts_with_a_secret_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOLLWAY_ENV", "production")
+    monkeypatch.setenv("TOLLWAY_SECRET_KEY", SECRET)
+    assert Settings.load().secret_key == SECRET
+
+
+def test_the_environment_wins_over_the_file_and_an_argument_over_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("TOLLWAY_PORT=1111\nTOLLWAY_HOST=0.0.0.0\nTOLLWAY_WORKERS\n# a comment\nACME_API_KEY='from file'\n")
+    assert (Settings.load().port, Settings.load().host) == (1111, "0.0.0.0")
+    monkeypatch.setenv("TOLLWAY_PORT", "2222")
+    assert Settings.load().port == 2222
+    assert Settings.load(port=3333).port == 3333
+    assert Settings.load().provider_keys({"ACME_API_KEY"}) == {"ACME_API_KEY": "from file"}
+
+
+def test_an_empty_variable_counts_as_absent_also_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("TOLLWAY_REDIS_URL=redis://x\n")
+    monkeypatch.setenv("TOLLWAY_REDIS_URL", "")
+    assert Settings.load().redis_url == ""
+
+
+def test_provider_keys_are_trimmed_and_empty_ones_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE_API_KEY", " k \n")
+    monkeypatch.setenv("TWO_API_KEY", "  ")
+    assert Settings.load().provider_keys({"ONE_API_KEY", "TWO_API_KEY", "THREE_API_KEY"}) == {"ONE_API_KEY": "k"}
+
+
+def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_API_KEY", "provider-key")
+    shown = repr(Settings.load(secret_key=SECRET, database_url="postgresql://u:password@h/d", redis_url="redis://:password@h/0"))
+    assert "8080" in shown
+    for secret in (SECRET, "password", "provider-key"):
+        assert secret not in shown

@@ -41,6 +41,7 @@ LOST = (
     TimeoutError,
     PoolTimeout,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke off in the middle of an answer
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # starting, stopping, a cancelled statement
     asyncpg.InsufficientResourcesError,  # disk full, out of memory, too many connections
@@ -48,8 +49,8 @@ LOST = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby that is not the primary yet
 )
 
-REFUSALS = (sqlite3.Error, asyncpg.PostgresError, asyncpg.DataError)
-"""What a database says to a row that it cannot take."""
+REFUSALS = (sqlite3.Error, asyncpg.PostgresError, asyncpg.DataError, ValueError, OverflowError)
+"""What a database or its driver says to a row that it cannot take."""
 
 
 class Database(Protocol):

@@ -215,25 +215,31 @@ IMPOSSIBLE = {
 
 @pytest.mark.parametrize("wrong", IMPOSSIBLE.values(), ids=IMPOSSIBLE.keys())
 async def test_an_impossible_row_harms_no_neighbour(database: Database, ledger: Ledger, wrong: dict[str, Any]) -> None:
-    await _with_neighbours(database, ledger, ledger.void("gen_5", generation={**books.generation("gen_5", "acc", usage=Usage()), **wrong}))
+    """Neither does it keep the money of its own hold."""
+    row = {**books.generation("gen_5", "acc", usage=Usage()), **wrong}
+    outcome = await _with_neighbours(database, ledger, ledger.void("gen_5", generation=row))
+    assert outcome == Closed(0, VOID, True)
+    assert await _balance(database) == Balance(credits=100 * PRICE, usage=9 * PRICE, held=0, available=91 * PRICE)
 
 
 async def test_an_impossible_charge_harms_no_neighbour(database: Database, ledger: Ledger) -> None:
     row = books.generation("gen_5", "acc")
-    await _with_neighbours(database, ledger, ledger.settle("gen_5", charge=2**63, held=2**63, generation=row))
+    outcome = await _with_neighbours(database, ledger, ledger.settle("gen_5", charge=2**63, held=2**63, generation=row))
+    assert isinstance(outcome, Exception)
+    assert not isinstance(outcome, DatabaseUnavailable)
+    assert await _balance(database) == Balance(credits=100 * PRICE, usage=9 * PRICE, held=PRICE, available=90 * PRICE)
 
 
-async def _with_neighbours(database: Database, ledger: Ledger, impossible: Any) -> None:
+async def _with_neighbours(database: Database, ledger: Ledger, impossible: Any) -> object:
+    """What became of the impossible one, in a batch whose others are all settled."""
     await books.fund(database, "acc", 100 * PRICE)
     await asyncio.gather(*(_hold(ledger, f"gen_{number}", PRICE) for number in range(10)))
     settles = [impossible if number == 5 else _settle(ledger, f"gen_{number}", PRICE) for number in range(10)]
     async with asyncio.timeout(20):
         outcomes = await asyncio.gather(*settles, return_exceptions=True)
-    failed = outcomes.pop(5)
-    assert isinstance(failed, Exception)
-    assert not isinstance(failed, DatabaseUnavailable)
+    outcome = outcomes.pop(5)
     assert outcomes == [Closed(PRICE, SETTLED, True)] * 9
-    assert await _balance(database) == Balance(credits=100 * PRICE, usage=9 * PRICE, held=PRICE, available=90 * PRICE)
+    return outcome
 
 
 async def test_a_waiter_that_is_cancelled_loses_the_answer_and_not_the_job(database: Database, ledger: Ledger) -> None:

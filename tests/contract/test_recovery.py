@@ -5,12 +5,11 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from metering import recovery
-from metering.batch import RECOVERED, SETTLED, VOID, Closed, CloseJob, Held, Refused
+from metering.batch import RECOVERED, SETTLED, VOID, Closed, Held, Refused
 from metering.database import LEASE_MS, SILENT_MS, Database
 from metering.errors import DatabaseUnavailable
 from metering.ledger import Balance, Ledger, balance, start_boot
@@ -76,25 +75,17 @@ async def _fence(database: Database, *, dead: tuple[str, ...] = (DEAD,), own: st
     return await database.write(recovery.fence, own=own, now=now, is_dead=lambda session, id, silent_ms: id in dead)
 
 
-async def _orphans(database: Database) -> list[CloseJob]:
-    return await database.read(recovery.orphans, [DEAD])
-
-
 async def _recover(database: Database, ledger: Ledger) -> list[Closed]:
     await _fence(database)
-    return await asyncio.gather(*(ledger.recover(job) for job in await _orphans(database)))
+    return await asyncio.gather(*(ledger.recover(job) for job in await database.read(recovery.orphans, [DEAD])))
 
 
 async def _balance(database: Database) -> Balance:
     return await database.read(balance, "acc")
 
 
-async def _rows(url: str, query: str) -> list[tuple[Any, ...]]:
-    return await books.sql(url, query)
-
-
 async def _fenced(url: str) -> set[object]:
-    return {id for (id,) in await _rows(url, "SELECT id FROM boot WHERE fenced = 1")}
+    return {id for (id,) in await books.sql(url, "SELECT id FROM boot WHERE fenced = 1")}
 
 
 async def test_a_boot_lives_as_long_as_its_lock_and_its_heartbeat(postgres: str) -> None:
@@ -155,7 +146,7 @@ async def test_a_fenced_boot_holds_nothing_new(database: Database, ledger: Ledge
     assert await _hold(dead, "gen_before") == Held(2 * PRICE), "what it had is still its own until recovery ends it"
     assert await _hold(ledger, "gen_1") == Held(2 * PRICE)
     assert (await _balance(database)).held == 4 * PRICE
-    assert [job.id for job in await _orphans(database)] == ["gen_before"]
+    assert [job.id for job in await database.read(recovery.orphans, [DEAD])] == ["gen_before"]
 
 
 async def test_a_fenced_boot_hears_of_it_with_its_next_heartbeat(database: Database, migrated_database_url: str) -> None:
@@ -163,7 +154,7 @@ async def test_a_fenced_boot_hears_of_it_with_its_next_heartbeat(database: Datab
     await _fence(database)
     assert not await database.write(recovery.beat, boot_id=DEAD, now=START + 2000)
     assert not await database.write(recovery.beat, boot_id="boot_unknown", now=START)
-    assert await _rows(migrated_database_url, f"SELECT heartbeat_at FROM boot WHERE id = '{DEAD}'") == [(START + 1000,)]
+    assert await books.sql(migrated_database_url, f"SELECT heartbeat_at FROM boot WHERE id = '{DEAD}'") == [(START + 1000,)]
 
 
 async def test_what_was_delivered_at_the_last_checkpoint_is_charged(
@@ -176,9 +167,9 @@ async def test_what_was_delivered_at_the_last_checkpoint_is_charged(
     assert await _recover(database, ledger) == [Closed(PRICE, RECOVERED, True)]
     assert await _balance(database) == Balance(credits=100 * PRICE, usage=PRICE, held=0, available=99 * PRICE)
     columns = "outcome, charge, shortfall, held, completion"
-    rows = await _rows(migrated_database_url, f"SELECT {columns} FROM generation")
+    rows = await books.sql(migrated_database_url, f"SELECT {columns} FROM generation")
     assert rows == [("recovered", PRICE, 0, 2 * PRICE, books.USAGE.completion)]
-    assert await _rows(migrated_database_url, "SELECT posted, held FROM account WHERE id = 'lim'") == [(-PRICE, 0)]
+    assert await books.sql(migrated_database_url, "SELECT posted, held FROM account WHERE id = 'lim'") == [(-PRICE, 0)]
 
 
 async def test_a_hold_without_a_checkpoint_charges_nothing(
@@ -187,8 +178,7 @@ async def test_a_hold_without_a_checkpoint_charges_nothing(
     await _hold(dead, "gen_1")
     assert await _recover(database, ledger) == [Closed(0, RECOVERED, True)]
     assert await _balance(database) == Balance(credits=100 * PRICE, usage=0, held=0, available=100 * PRICE)
-    assert await _rows(migrated_database_url, "SELECT * FROM generation") == []
-    assert await _rows(migrated_database_url, "SELECT * FROM entry WHERE kind = 'charge'") == []
+    assert await books.sql(migrated_database_url, "SELECT * FROM generation") == []
 
 
 @pytest.mark.parametrize("held", [1, PRICE - 1, PRICE, PRICE + 1])
@@ -198,7 +188,7 @@ async def test_a_recovered_charge_is_at_most_the_hold_and_at_most_the_checkpoint
     await _hold(dead, "gen_1", held)
     await _checkpoint(database, "gen_1")
     assert await _recover(database, ledger) == [Closed(min(held, PRICE), RECOVERED, True)]
-    rows = await _rows(migrated_database_url, "SELECT held, charge, shortfall FROM generation")
+    rows = await books.sql(migrated_database_url, "SELECT held, charge, shortfall FROM generation")
     assert rows == [(held, min(held, PRICE), PRICE - min(held, PRICE))]
 
 
@@ -210,12 +200,12 @@ async def test_a_late_settle_of_a_recovered_hold_changes_nothing(
         await _hold(dead, id)
     await _checkpoint(database, "gen_1", charge=PRICE // 2)
     await _recover(database, ledger)
-    before = await _balance(database), await _rows(migrated_database_url, "SELECT * FROM generation ORDER BY id")
+    before = await _balance(database), await books.sql(migrated_database_url, "SELECT * FROM generation ORDER BY id")
     assert await _settle(dead, "gen_1") == Closed(PRICE // 2, RECOVERED, False)
     assert await _settle(dead, "gen_2") == Closed(0, RECOVERED, False)
     assert await dead.void("gen_1", generation=None) == Closed(PRICE // 2, RECOVERED, False)
     assert isinstance(await dead.extend("gen_1", PRICE), Refused)
-    assert before == (await _balance(database), await _rows(migrated_database_url, "SELECT * FROM generation ORDER BY id"))
+    assert before == (await _balance(database), await books.sql(migrated_database_url, "SELECT * FROM generation ORDER BY id"))
 
 
 async def test_what_ended_between_fencing_and_recovery_keeps_its_end(database: Database, ledger: Ledger, dead: Ledger) -> None:
@@ -223,7 +213,7 @@ async def test_what_ended_between_fencing_and_recovery_keeps_its_end(database: D
         await _hold(dead, id)
         await _checkpoint(database, id, charge=PRICE // 2)
     await _fence(database)
-    jobs = await _orphans(database)
+    jobs = await database.read(recovery.orphans, [DEAD])
     await _settle(dead, "gen_1")
     await dead.void("gen_2", generation=None)
     assert {job.id: await ledger.recover(job) for job in jobs} == {
@@ -237,7 +227,7 @@ async def test_recovery_twice_changes_nothing(database: Database, ledger: Ledger
     await _hold(dead, "gen_1")
     await _checkpoint(database, "gen_1")
     await _fence(database)
-    [job] = await _orphans(database)
+    [job] = await database.read(recovery.orphans, [DEAD])
     other = Ledger(database, "boot_3")
     assert await ledger.recover(job) == Closed(PRICE, RECOVERED, True)
     assert await other.recover(job) == Closed(PRICE, RECOVERED, False)
@@ -252,7 +242,7 @@ async def test_a_checkpoint_of_an_ended_hold_changes_nothing(database: Database,
     await dead.void("gen_void", generation=None)
     rows = {id: books.generation(id, "acc") for id in ("gen_settled", "gen_void", "gen_open", "gen_unknown")}
     await database.write(recovery.checkpoint, rows)
-    assert await _rows(migrated_database_url, "SELECT id FROM hold WHERE progress IS NOT NULL") == [("gen_open",)]
+    assert await books.sql(migrated_database_url, "SELECT id FROM hold WHERE progress IS NOT NULL") == [("gen_open",)]
 
 
 async def test_more_orphans_than_a_batch_takes_are_all_ended(database: Database, ledger: Ledger, dead: Ledger) -> None:

@@ -124,7 +124,12 @@ def test_without_fallbacks_and_order_only_the_first_is_left() -> None:
 
 
 def test_the_model_itself_among_its_fallbacks_counts_once() -> None:
-    assert slugs(request(models=("acme/fast", "acme/fast", "no/such")), endpoint("one")) == ["one"]
+    assert slugs(request(models=("acme/fast", "acme/fast")), endpoint("one")) == ["one"]
+
+
+def test_a_fallback_model_that_is_not_known_is_refused_and_not_passed_over() -> None:
+    with pytest.raises(UnknownModel):
+        route.plan(request(models=("acme/fats",)), catalog(endpoint("one")), keys=frozenset())
 
 
 # The ceiling

@@ -67,7 +67,7 @@ class Rig:
 
     async def limited_key(self, account: Account, nano: int) -> Account:
         """The same account with a key that may spend so much."""
-        options = {"name": "limited", "limit": _usd(nano), "reset": None, "expires": None, "management": False}
+        options: dict[str, Any] = {"name": "limited", "limit": _usd(nano), "reset": None, "expires": None, "management": False}
         created = await operations.create_key(self._settings, account_id=account.account_id, **options)
         return Account(account.account_id, created["key"])
 

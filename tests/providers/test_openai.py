@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metering.meter import Meter
@@ -314,7 +314,7 @@ CHOICE = st.fixed_dictionaries({}, optional={"index": JSON, "delta": st.dictiona
 EVENT = st.fixed_dictionaries({"choices": st.lists(CHOICE, max_size=2)}, optional={"usage": JSON, "id": JSON, "error": JSON}) | JSON
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events=st.lists(EVENT, min_size=1, max_size=3), stream=st.booleans())
 def test_no_answer_makes_the_dialect_or_the_meter_stumble(events: list[object], stream: bool) -> None:
     """Either events that can be counted and charged, or a ProviderError; never anything else."""

@@ -15,11 +15,11 @@ TOOLS := .venv/.tools
 PROD := .venv/.prod
 DEV := .venv/.dev
 
-.PHONY: help setup serve test check bench lock
+.PHONY: help setup serve test check bench prove-crash lock
 .DEFAULT_GOAL := help
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 setup: $(DEV) ## everything for development, into .venv, hash-locked
 
@@ -39,6 +39,9 @@ check: $(DEV) ## lint, format, types, import order, tidy rules, deploy files
 bench: $(DEV) ## Tollway beside its peers, same upstream, same load (installs the peers into .bench)
 	$(PY) -m benchmarks.setup_peers
 	$(PY) -m benchmarks.relay $(ARGS)
+
+prove-crash: $(DEV) ## kill -9 at random moments under load, and no nano-dollar is lost (ARGS="--kills 20 --database both")
+	$(PY) -m tests.prove.crash $(ARGS)
 
 # Dev is resolved first; the smaller files start from its pins and so stay subsets of it.
 lock: $(TOOLS) ## resolve the dependencies anew (ARGS=--upgrade for the newest)

@@ -3,9 +3,11 @@
     api/chat.py      raw ASGI: body -> ChatRequest; watches for a client that leaves
     pipeline.py      answer(): plan -> hold -> attempt -> meter -> settle -> record
     generation.py    the state machine of one generation and the task that owns it
+    protocol.py      the client's connection: bounds, and a cut for those who take nothing
     watch.py         one ticker for all live generations: time-outs and keep-alives
     streaming.py     events -> SSE, or collected -> JSON
     errors.py        the one table from error class to HTTP status, type and code
+    lifeline.py      heartbeat, checkpoints, recovery of holds whose process died
     services.py      everything that is opened at start and closed in reverse
 
 Invariants:

@@ -74,10 +74,10 @@ class Proof:
         orphans = await self._open([self.boots[gateway] for gateway in struck])
         self.score.kills += len(struck)
         self.score.orphans += len(orphans)
-        start = time.monotonic()
         for gateway in struck:
+            start = time.monotonic()
             await self.start(gateway)
-        self.score.ready(time.monotonic() - start)
+            self.score.ready(time.monotonic() - start)
         await self._resolved(orphans, time.monotonic())
 
     async def _resolved(self, orphans: set[str], since: float) -> None:

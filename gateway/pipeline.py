@@ -17,7 +17,7 @@ from gateway.labels import Labels
 from gateway.reserve import Paid, reserve
 from gateway.services import Services
 from gateway.settlement import End, Outcome
-from metering.errors import DatabaseUnavailable
+from metering.errors import InsufficientCredits, LedgerBusy
 from metering.meter import Meter
 from metering.money import now_ms
 from policy import limits
@@ -77,7 +77,9 @@ async def _paid(generation: Generation, route: Plan, at: Services) -> int:
     """Hold, relay, settle, and only then the end of the reply. Returns the tokens used."""
     try:
         paid = await reserve(generation, route, at)
-    except DatabaseUnavailable:
+    except (InsufficientCredits, LedgerBusy):
+        raise  # it is known that nothing is held
+    except BaseException:
         at.ledger.void_later(generation.id)
         raise
     try:

@@ -2,7 +2,7 @@
 
 Ownership: `usage` (units), `price` (rates and the one rounding), `meter` (counts while events pass), `ledger` (hold, extend,
 settle, void, deposit), `commit` (group commit), `generations` (one row per answered request), `database` (one function, one
-transaction, on SQLite or on Postgres).
+transaction, on SQLite or on Postgres), `recovery` (holds whose process died), `verify`.
 
 Data flow of one generation:  Price.ceiling -> Ledger.hold -> Meter.see(event) ... -> price.cost(Meter.usage()) -> Ledger.close
 

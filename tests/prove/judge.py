@@ -88,6 +88,7 @@ def _judge_bounds(seen: Seen, found: Ended, words: int, emitted: int, verdict: V
     if found.state == RECOVERED:
         verdict.recovered += 1
         verdict.recovered_charged += found.charge
-        verdict.late = max(verdict.late, seen.words - (found.completion or 0))
+        if seen.cost is None:  # a paused process goes on after its hold was recovered, and then says what was charged
+            verdict.late = max(verdict.late, seen.words - (found.completion or 0))
     if found.state == VOID and found.charge:
         verdict.violations.append(f"{seen.generation_id} is void and was charged {found.charge}")

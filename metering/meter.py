@@ -60,7 +60,7 @@ class Meter:
         delivered = False
         for choice in event["choices"]:
             part = choice.get("delta") or choice.get("message")
-            if part:
+            if part and part.__class__ is dict:
                 delivered |= self._take(part)
         self._events += delivered
 

@@ -95,7 +95,7 @@ def test_the_packaged_rank_files_are_openai_s(ranks: str) -> None:
 
 @pytest.mark.usefixtures("nothing_loaded")
 @pytest.mark.parametrize(
-    "content", [None, b"", b"not gzip", gzip.compress(b"YQ== 0\n"), b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xff\xff"]
+    "content", [None, b"", b"not gzip", gzip.compress(b"YQ== 0\n", mtime=0), b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xff\xff"]
 )
 def test_a_missing_or_changed_rank_file_means_an_estimate_and_a_warning(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -16,7 +16,6 @@ from providers.content import Content
 class ProviderError(Exception):
     """`status` is the provider's HTTP status (None = no answer), `code` its own code, `detail` its text, which is content."""
 
-    retryable = True
     error_type = "provider_unavailable"
 
     def __init__(
@@ -61,7 +60,6 @@ class ProviderRefusedKey(ProviderError):
 
 
 class RequestRefused(ProviderError):
-    retryable = False
     error_type = "invalid_request"
 
 

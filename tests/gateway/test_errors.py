@@ -15,7 +15,6 @@ from policy.errors import Forbidden, InvalidPreferences, LimitExceeded, NoEndpoi
 from providers.content import Content
 from providers.errors import (
     ConnectFailed,
-    ProviderError,
     ProviderInvalidAnswer,
     ProviderOverloaded,
     ProviderRefusedKey,
@@ -135,7 +134,3 @@ def test_a_model_of_any_length_is_quoted_in_part() -> None:
 def test_a_problem_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Problem(400, "x").status = 200  # type: ignore[misc]
-
-
-def test_the_retryable_errors_are_those_that_are_not_the_request_s_fault() -> None:
-    assert {kind for kind in leaves(ProviderError) if not kind.retryable} == {RequestRefused}

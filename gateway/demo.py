@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from sqlmodel import Session
 
-from gateway.operations import new_id
+from gateway.commands.running import new_id
 from gateway.server import listener, serve
 from gateway.settings import Settings
 from metering import ledger

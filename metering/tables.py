@@ -67,11 +67,15 @@ class Hold(SQLModel, table=True):
 class Entry(SQLModel, table=True):
     """One leg of a transaction. Rows are only ever added (a trigger refuses anything else); the legs of a transaction sum to zero.
 
-    `account_id` is an account, or a house account that exists only here: `house:revenue`, `house:cash`.
+    Leg 0 is the customer's, leg 1 the house's: `house:revenue`, `house:cash`, `house:promotion` exist only here.
     """
 
     __tablename__ = "entry"
-    __table_args__ = (Index("entry_account", "account_id", "at"), {**_options("billing"), "sqlite_with_rowid": False})
+    __table_args__ = (
+        Index("entry_account", "account_id", "at"),
+        Index("entry_at", "at", postgresql_where=text("leg = 0"), sqlite_where=text("leg = 0")),
+        {**_options("billing"), "sqlite_with_rowid": False},
+    )
     transaction_id: str = Field(primary_key=True, sa_type=Text)
     leg: int = Field(primary_key=True, sa_type=Integer)
     account_id: str = Field(sa_type=Text)
@@ -79,6 +83,55 @@ class Entry(SQLModel, table=True):
     kind: str = Field(sa_type=Text)
     reason: str | None = Field(default=None, sa_type=Text)
     at: int = Field(sa_type=BIG)
+
+
+class Credit(SQLModel, table=True):
+    """Credit as it was given: `paid` (refundable or not) or `promotional`, with or without an expiry. `id` is its deposit's transaction.
+
+    `remaining` is as of the last time that anybody looked (`metering.credits`): charges since then burn it in order, soonest expiry first.
+    """
+
+    __tablename__ = "credit"
+    __table_args__ = (
+        CheckConstraint("kind IN ('paid', 'promotional')", name="credit_kind"),
+        CheckConstraint("remaining >= 0 AND remaining <= amount", name="credit_remaining"),
+        CheckConstraint("refundable = 0 OR kind = 'paid'", name="credit_refundable"),
+        Index("credit_account", "account_id"),
+        _options("billing"),
+    )
+    id: str = Field(primary_key=True, sa_type=Text)
+    account_id: str = Field(sa_type=Text, foreign_key="account.id")
+    kind: str = Field(sa_type=Text)
+    refundable: int = Field(sa_type=Integer)
+    amount: int = Field(sa_type=BIG)
+    remaining: int = Field(sa_type=BIG)
+    expires_at: int | None = Field(default=None, sa_type=BIG)
+    created_at: int = Field(sa_type=BIG)
+
+
+class Seal(SQLModel, table=True):
+    """The place of an entry (its customer's leg) in its account's chain: `hash` covers the entry and the hash before it."""
+
+    __tablename__ = "seal"
+    __table_args__ = (Index("seal_transaction", "transaction_id", unique=True), {**_options("billing"), "sqlite_with_rowid": False})
+    account_id: str = Field(primary_key=True, sa_type=Text)
+    seq: int = Field(primary_key=True, sa_type=BIG, sa_column_kwargs={"autoincrement": False})
+    transaction_id: str = Field(sa_type=Text)
+    hash: str = Field(sa_type=Text)
+    sealed_at: int = Field(sa_type=BIG)
+
+
+class SignedCheckpoint(SQLModel, table=True):
+    """The signed root over the heads of all chains at one moment of a UTC day: what outsiders can hold against us later."""
+
+    __tablename__ = "signed_checkpoint"
+    __table_args__ = (_options("billing"),)
+    day: str = Field(primary_key=True, sa_type=Text)
+    accounts: int = Field(sa_type=Integer)
+    root: str = Field(sa_type=Text)
+    public_key: str = Field(sa_type=Text)
+    signature: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BIG)
 
 
 class Boot(SQLModel, table=True):

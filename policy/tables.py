@@ -1,7 +1,7 @@
 """The tables of who may call: members (people) and their API keys. Times are Unix milliseconds.
 
 Retention category in `info`, as in `metering/tables.py`: `profile` rows live as long as the account, `credential` rows until they are
-revoked and the generations that name them are gone.
+revoked and the generations that name them are gone, `billing` rows as long as the books, `idempotency` rows for 24 hours.
 """
 
 from sqlalchemy import CheckConstraint, Index, Integer, Text
@@ -9,13 +9,15 @@ from sqlmodel import Field, SQLModel
 
 from metering.tables import BIG
 
+ROLES = ("owner", "admin", "developer", "billing", "viewer")
+
 
 class Member(SQLModel, table=True):
-    """A person of an account. The one who opened it is its owner."""
+    """A person of an account, in one of `ROLES`. The one who opened it is its owner."""
 
     __tablename__ = "member"
     __table_args__ = (
-        CheckConstraint("role IN ('owner')", name="member_role"),
+        CheckConstraint("role IN ('owner', 'admin', 'developer', 'billing', 'viewer')", name="member_role"),
         Index("member_email", "email"),
         {"sqlite_strict": True, "info": {"retention": "profile"}},
     )
@@ -43,8 +45,55 @@ class Key(SQLModel, table=True):
     digest: str = Field(sa_type=Text)
     label: str = Field(sa_type=Text)
     limit_id: str | None = Field(default=None, sa_type=Text, foreign_key="account.id")
+    member_id: str | None = Field(default=None, sa_type=Text)
+    project_id: str | None = Field(default=None, sa_type=Text)
     requests_per_minute: int | None = Field(default=None, sa_type=Integer)
     tokens_per_minute: int | None = Field(default=None, sa_type=Integer)
     expires_at: int | None = Field(default=None, sa_type=BIG)
     revoked_at: int | None = Field(default=None, sa_type=BIG)
+    created_at: int = Field(sa_type=BIG)
+
+
+class Project(SQLModel, table=True):
+    """A name under which keys are grouped, so that they can share a budget."""
+
+    __tablename__ = "project"
+    __table_args__ = (
+        Index("project_name", "account_id", "name", unique=True),
+        {"sqlite_strict": True, "info": {"retention": "profile"}},
+    )
+    id: str = Field(primary_key=True, sa_type=Text)
+    account_id: str = Field(sa_type=Text, foreign_key="account.id")
+    name: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BIG)
+
+
+class Budget(SQLModel, table=True):
+    """Whose spending a limit of the ledger bounds: a whole account's, a project's, a member's or a key's (`subject_id`)."""
+
+    __tablename__ = "budget"
+    __table_args__ = (
+        CheckConstraint("scope IN ('account', 'project', 'member', 'key')", name="budget_scope"),
+        Index("budget_subject", "subject_id"),
+        {"sqlite_strict": True, "info": {"retention": "billing"}},
+    )
+    limit_id: str = Field(primary_key=True, sa_type=Text, foreign_key="account.id")
+    account_id: str = Field(sa_type=Text, foreign_key="account.id")
+    scope: str = Field(sa_type=Text)
+    subject_id: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BIG)
+
+
+class IdempotencyClaim(SQLModel, table=True):
+    """An Idempotency-Key in use: only HMACs of it and of the body, under a secret of the account. Older than 24 hours it is free again."""
+
+    __tablename__ = "idempotency_claim"
+    __table_args__ = (
+        Index("idempotency_claim_created", "created_at"),
+        {"sqlite_strict": True, "info": {"retention": "idempotency"}},
+    )
+    account_id: str = Field(primary_key=True, sa_type=Text)
+    key_mac: str = Field(primary_key=True, sa_type=Text)
+    body_mac: str = Field(sa_type=Text)
+    generation_id: str = Field(sa_type=Text)
     created_at: int = Field(sa_type=BIG)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway import operations
+from gateway.commands import accounts
 from gateway.settings import Settings
 from metering import ledger
 from metering.batch import OPEN
@@ -62,13 +62,13 @@ class Rig:
 
     async def account(self, nano: int) -> Account:
         email = f"{uuid.uuid4().hex}@example.com"
-        created = await operations.create_account(self._settings, email=email, credit=_usd(nano))
+        created = await accounts.create_account(self._settings, email=email, credit=_usd(nano))
         return Account(created["account_id"], created["key"])
 
     async def limited_key(self, account: Account, nano: int) -> Account:
         """The same account with a key that may spend so much."""
         options: dict[str, Any] = {"name": "limited", "limit": _usd(nano), "reset": None, "expires": None, "management": False}
-        created = await operations.create_key(self._settings, account_id=account.account_id, **options)
+        created = await accounts.create_key(self._settings, account_id=account.account_id, **options)
         return Account(account.account_id, created["key"])
 
     async def balance(self, account: Account) -> Balance:

@@ -1,0 +1,149 @@
+"""`tollway account` and `tollway key`."""
+
+import secrets
+from typing import Any
+
+import click
+from sqlmodel import Session
+
+from gateway.commands.credit import deposit
+from gateway.commands.running import Account, Json, migrated, moment, new_id, positive_or_zero, run, show, show_rows
+from gateway.settings import Settings
+from metering import ledger
+from metering.money import format_usd, now_ms, parse_usd
+from policy import keys, members
+
+
+@click.group()
+def account() -> None:
+    """Accounts."""
+
+
+@account.command("create")
+@click.option("--email", required=True, help="The owner's address.")
+@click.option("--credit", default="0", help="First credit in USD, for example 5 or 0.25.")
+@Json
+def account_create(email: str, credit: str, as_json: bool) -> None:
+    """Create an account and print its owner's key, which is shown only now."""
+    created = run(create_account, email=email, credit=credit)
+    show(created, as_json)
+
+
+@click.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("create")
+@Account
+@click.option("--name", default="", help="A name to tell keys apart.")
+@click.option("--limit", help="Budget in USD.")
+@click.option("--reset", type=click.Choice(["daily", "weekly", "monthly"]), help="When the budget starts anew (UTC midnight).")
+@click.option("--expires", help="ISO 8601 moment, for example 2027-01-31 or 2027-01-31T12:00:00Z.")
+@click.option("--requests-per-minute", type=click.IntRange(min=1), help="Requests that the key may make in any minute.")
+@click.option("--tokens-per-minute", type=click.IntRange(min=1), help="Tokens that the key may use in any minute.")
+@click.option("--management", is_flag=True, help="A key for the account API that cannot call models.")
+@Json
+def key_create(as_json: bool, **wanted: Any) -> None:
+    """Create a key and print it; it is shown only now."""
+    show(run(create_key, **wanted), as_json)
+
+
+@key.command("list")
+@Account
+@Json
+def key_list(account_id: str, as_json: bool) -> None:
+    """List an account's keys, revoked ones included."""
+    show_rows(run(list_keys, account_id=account_id), as_json)
+
+
+@key.command("revoke")
+@click.argument("key_id")
+def key_revoke(key_id: str) -> None:
+    """Revoke a key by its id; it is dead within a second."""
+    run(revoke_key, key_id=key_id)
+    click.echo(f"revoked {key_id}")
+
+
+async def create_account(settings: Settings, *, email: str, credit: str) -> dict[str, str]:
+    """An account, its owner and the owner's key; `credit` is decimal text in USD."""
+    members.check_email(email)
+    amount = positive_or_zero(parse_usd(credit), "--credit")
+    account_id, token = new_id("acc"), keys.generate(secrets.randbelow)
+    pepper = keys.derive(settings.secret_key, "key-pepper")
+    now = now_ms()
+
+    def create(session: Session) -> None:
+        ledger.open_account(session, id=account_id, now=now)
+        members.add_owner(session, id=new_id("mem"), account_id=account_id, email=email, now=now)
+        owner = keys.NewKey(account_id=account_id, kind="owner", name="owner")
+        keys.create(session, owner, token=token, pepper=pepper, id=new_id("key"), now=now)
+        if amount:
+            deposit(session, account_id, amount, "first credit", now)
+
+    async with migrated(settings) as database:
+        await database.write(create)
+    return {"account_id": account_id, "key": token, "balance_usd": format_usd(amount)}
+
+
+async def create_key(
+    settings: Settings,
+    *,
+    account_id: str,
+    name: str,
+    limit: str | None,
+    reset: str | None,
+    expires: str | None,
+    management: bool,
+    **per_minute: Any,
+) -> dict[str, Any]:
+    if reset and limit is None:
+        raise ValueError("--reset needs --limit: there is no budget to start anew")
+    token, id = keys.generate(secrets.randbelow), new_id("key")
+    new = keys.NewKey(
+        account_id=account_id,
+        kind="management" if management else "inference",
+        name=name,
+        limit=None if limit is None else positive_or_zero(parse_usd(limit), "--limit"),
+        reset=reset,
+        expires_at=None if expires is None else moment(expires, "--expires"),
+        **per_minute,
+    )
+    pepper = keys.derive(settings.secret_key, "key-pepper")
+    async with migrated(settings) as database:
+        await database.write(keys.create, new, token=token, pepper=pepper, id=id, now=now_ms())
+    return {
+        "id": id,
+        "key": token,
+        "account_id": account_id,
+        "kind": new.kind,
+        "name": name,
+        "limit_usd": limit,
+        "reset": reset,
+        "expires": expires,
+    }
+
+
+async def list_keys(settings: Settings, *, account_id: str) -> list[dict[str, Any]]:
+    async with migrated(settings) as database:
+        await database.read(ledger.balance, account_id)
+        rows = await database.read(keys.listed, account_id)
+    shown = (
+        "id",
+        "label",
+        "kind",
+        "name",
+        "limit_id",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "expires_at",
+        "revoked_at",
+        "created_at",
+    )
+    return [{name: getattr(row, name) for name in shown} for row in rows]
+
+
+async def revoke_key(settings: Settings, *, key_id: str) -> None:
+    async with migrated(settings) as database:
+        if not await database.write(keys.revoke, key_id=key_id, now=now_ms()):
+            raise ValueError(f"there is no key {key_id}")

@@ -5,9 +5,11 @@ cut there.
 """
 
 import asyncio
+from typing import Final
 
 import msgspec
 
+from gateway.errors import Problem, credits_exhausted, problem
 from gateway.generation import Generation
 from gateway.reserve import QUANTUM_TOKENS
 from gateway.services import Services
@@ -17,6 +19,8 @@ from metering.errors import MeteringError
 from metering.meter import Meter
 from policy import route
 from providers.provider import Endpoint
+
+RETRY_SECONDS: Final = (0.1, 0.4, 1.0)
 
 
 class Extension:
@@ -30,7 +34,8 @@ class Extension:
         self._tokens = tokens
         self._tokens_max = route.output_max(generation.request, endpoint)
         self._asking: asyncio.Task[None] | None = None
-        self.refused = False
+        self._refused = False
+        self._failure: MeteringError | None = None
 
     @property
     def complete(self) -> bool:
@@ -50,20 +55,36 @@ class Extension:
 
     @property
     def _final(self) -> bool:
-        return self.complete or self.refused
+        return self.complete or self._refused
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why an answer that was cut could not go on; None if it had all it can have."""
+        if self.complete:
+            return None
+        return credits_exhausted() if self._failure is None else problem(self._failure)
 
     async def _ask(self) -> None:
         """The next quantum or, the last time, as many tokens as what is left in the account can pay for."""
         try:
             outcome = await self._extend(min(QUANTUM_TOKENS, self._tokens_max - self._tokens))
             if isinstance(outcome, Refused):
-                self.refused = True
+                self._refused = True
                 rest = self._affordable(outcome.available)
                 await self._extend(rest)
-        except MeteringError:
-            self.refused = True
+        except MeteringError as error:
+            self._refused, self._failure = True, error
         finally:
             self._asking = None
+
+    async def _held(self, target: int) -> Held | Refused:
+        """Asks again while the database is away: an answer that was lost is not booked twice, the target is the same."""
+        for seconds in RETRY_SECONDS:
+            try:
+                return await self._at.ledger.extend(self._generation.id, target)
+            except MeteringError:
+                await asyncio.sleep(seconds)
+        return await self._at.ledger.extend(self._generation.id, target)
 
     def _affordable(self, amount: int) -> int:
         request = self._generation.request
@@ -74,9 +95,9 @@ class Extension:
             return None
         request = self._generation.request
         amount = price.ceiling(self._price, prompt_tokens=0, completion_tokens=tokens * request.n, extras=request.extras)
-        outcome = await self._at.ledger.extend(self._generation.id, amount)
+        outcome = await self._held(self._generation.held + amount)
         if isinstance(outcome, Held):
-            self._generation.held += outcome.added
+            self._generation.held = outcome.amount
             self._tokens += tokens
             self._meter.raise_limit(self._tokens * request.n, strict=not self.complete)
         return outcome

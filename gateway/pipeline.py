@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from gateway import settlement
-from gateway.errors import ClientGone, credits_exhausted, log_unforeseen, problem, provider_problem
+from gateway.errors import ClientGone, log_unforeseen, problem, provider_problem
 from gateway.extension import Extension
 from gateway.generation import Attempt, Generation, Interrupt, Interrupted, State
 from gateway.labels import Labels
@@ -186,7 +186,7 @@ async def _pump(generation: Generation, call: Call, end: End, extension: Extensi
             if end.cut:
                 break
     if end.cut:
-        end.problem = None if extension.complete else credits_exhausted()
+        end.problem = extension.problem
     wanting = end.cut or meter.delivered  # an answer of nothing at all keeps its blank end, and is free
     if call.request.stream and wanting and (last := labels.last("length" if end.cut else "stop")) is not None:
         held_back.append(last)

@@ -37,7 +37,7 @@ async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Pai
     for left in reversed(range(TRIES_MAX)):
         outcome = await at.ledger.hold(generation.id, account_id=caller.account_id, limits=caller.limits, amount=amount)
         if isinstance(outcome, Held):
-            generation.state, generation.held = State.HELD, outcome.added
+            generation.state, generation.held = State.HELD, outcome.amount
             return paid
         if left == 0:
             raise _insufficient(amount, outcome)

@@ -28,10 +28,10 @@ class HoldJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExtendJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Add `amount` nano-USD to an open hold, or as much of it as every bucket can give when `partly`."""
+    """Raise an open hold to `target` nano-USD, or as far towards it as every bucket can give when `partly`; repeating it adds nothing."""
 
     id: str
-    amount: int
+    target: int
     partly: bool = False
 
 
@@ -48,16 +48,17 @@ Job = HoldJob | ExtendJob | CloseJob
 
 
 class Held(msgspec.Struct, frozen=True):
-    """The hold is durable with this amount, nano-USD. `added` is what this job contributed."""
+    """The hold is durable with this amount, nano-USD."""
 
-    added: int
+    amount: int
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Not held: `bucket` (an account or limit id) can give only `available` nano-USD."""
+    """Not held: `bucket` (an account or limit id) can give only `available` nano-USD; `held` more is set aside for running generations."""
 
     bucket: str
     available: int
+    held: int = 0
 
 
 FENCED: Final = Refused("", 0)

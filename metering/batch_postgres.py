@@ -22,8 +22,9 @@ want AS MATERIALIZED (SELECT r.id, r.ord, r.amount, b.bucket FROM req r,
         LATERAL unnest(r.account_id || string_to_array(NULLIF(r.limits, ''), ',')) AS b(bucket)),
 acct AS MATERIALIZED (SELECT id, posted, held, overdraft, posted - held + overdraft AS room FROM account
         WHERE id IN (SELECT bucket FROM want) ORDER BY id FOR NO KEY UPDATE),
-run AS MATERIALIZED (SELECT w.id, w.bucket, COALESCE(a.room, 0) AS room, COALESCE(a.room, 0) - w.amount - COALESCE(
-        SUM(w.amount) OVER (PARTITION BY w.bucket ORDER BY w.ord ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS rest
+run AS MATERIALIZED (SELECT w.id, w.bucket, COALESCE(a.room, 0) AS room, COALESCE(a.held, 0) AS held,
+        COALESCE(a.room, 0) - w.amount - COALESCE(SUM(w.amount)
+        OVER (PARTITION BY w.bucket ORDER BY w.ord ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS rest
         FROM want w LEFT JOIN acct a ON a.id = w.bucket),
 fit AS MATERIALIZED (SELECT id, MIN(rest) >= 0 AS fits FROM run GROUP BY id),"""
 
@@ -34,9 +35,9 @@ moved AS (UPDATE account a SET posted = t.posted, held = t.held + s.amount, over
         JOIN acct t ON t.id = s.bucket WHERE a.id = t.id)"""
 
 _ANSWER: Final = """
-SELECT f.id, (d.id IS NOT NULL) AS done, f.fits, t.bucket, t.room::bigint AS room, e.amount AS existing
+SELECT f.id, (d.id IS NOT NULL) AS done, f.fits, t.bucket, t.room::bigint AS room, t.held, e.amount AS existing
 FROM fit f LEFT JOIN done d USING (id) LEFT JOIN hold e ON e.id = f.id AND e.state = 0,
-LATERAL (SELECT bucket, room FROM run WHERE run.id = f.id ORDER BY rest, bucket COLLATE "C" LIMIT 1) t"""
+LATERAL (SELECT bucket, room, held FROM run WHERE run.id = f.id ORDER BY rest, bucket COLLATE "C" LIMIT 1) t"""
 
 HOLD: Final = f"""WITH
 req AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
@@ -47,10 +48,10 @@ done AS (INSERT INTO hold (id, account_id, limits, amount, state, charge, boot_i
         ON CONFLICT (id) DO NOTHING RETURNING id),{_UPDATE_HELD}{_ANSWER}"""
 
 EXTEND: Final = f"""WITH
-req AS MATERIALIZED (SELECT r.id, h.account_id, h.limits, r.amount, r.ord
-        FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS r(id, amount, ord) JOIN hold h ON h.id = r.id AND h.state = 0),{_FIT}
+req AS MATERIALIZED (SELECT r.id, h.account_id, h.limits, GREATEST(r.target - h.amount, 0) AS amount, h.amount AS before, r.ord
+        FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS r(id, target, ord) JOIN hold h ON h.id = r.id AND h.state = 0),{_FIT}
 done AS (UPDATE hold h SET amount = h.amount + r.amount FROM req r JOIN fit USING (id)
-        WHERE h.id = r.id AND fits AND h.state = 0 RETURNING h.id),{_UPDATE_HELD}{_ANSWER}"""
+        WHERE h.id = r.id AND fits AND r.amount > 0 AND h.state = 0 AND h.amount = r.before RETURNING h.id),{_UPDATE_HELD}{_ANSWER}"""
 
 CLOSE: Final = f"""WITH
 req AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[]) AS r(id, charge, state)),
@@ -124,27 +125,29 @@ async def _hold_alone(connection: Connection, job: HoldJob, refused: Outcome, no
 
 
 async def _extend(connection: Connection, jobs: list[ExtendJob]) -> dict[str, Outcome]:
-    rows = await connection.fetch(EXTEND, [job.id for job in jobs], [job.amount for job in jobs])
+    rows = await connection.fetch(EXTEND, [job.id for job in jobs], [job.target for job in jobs])
     found = {row["id"]: row for row in rows}
     outcomes: dict[str, Outcome] = {}
     for job in jobs:
         row = found.get(job.id)
-        outcome: Outcome = Refused("", 0) if row is None else Held(job.amount) if row["done"] else Refused(row["bucket"], row["room"])
-        if isinstance(outcome, Refused) and row is not None:
-            outcome = await _extend_alone(connection, job, outcome, batched=len(jobs) > 1)
-        outcomes[job.id] = outcome
+        if row is None:
+            outcomes[job.id] = Refused("", 0)
+        elif row["done"] or row["existing"] >= job.target:
+            outcomes[job.id] = Held(max(job.target, row["existing"]))
+        else:
+            outcomes[job.id] = await _extend_alone(connection, job, row, batched=len(jobs) > 1)
     return outcomes
 
 
-async def _extend_alone(connection: Connection, job: ExtendJob, refused: Refused, *, batched: bool) -> Outcome:
+async def _extend_alone(connection: Connection, job: ExtendJob, refused: Any, *, batched: bool) -> Outcome:
     """Once more without neighbours, then for what there is if a part is wanted."""
     if batched:
         return (await _extend(connection, [job]))[job.id]
     if not job.partly:
-        return refused
-    if refused.available <= 0:
-        return Held(0)
-    return (await _extend(connection, [ExtendJob(id=job.id, amount=refused.available)]))[job.id]
+        return Refused(refused["bucket"], refused["room"], refused["held"])
+    if refused["room"] <= 0:
+        return Held(refused["existing"])
+    return (await _extend(connection, [ExtendJob(id=job.id, target=refused["existing"] + refused["room"])]))[job.id]
 
 
 async def _close(connection: Connection, jobs: list[CloseJob], now: int) -> dict[str, Outcome]:
@@ -162,4 +165,4 @@ async def _close(connection: Connection, jobs: list[CloseJob], now: int) -> dict
 def _outcome(row: Any, amount: int) -> Outcome:
     if row["done"]:
         return Held(amount)
-    return Refused(row["bucket"], row["room"]) if row["existing"] is None else Held(row["existing"])
+    return Refused(row["bucket"], row["room"], row["held"]) if row["existing"] is None else Held(row["existing"])

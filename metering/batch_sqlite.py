@@ -2,7 +2,7 @@
 
 import sqlite3
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 from metering.batch import FENCED, OPEN, REVENUE, Closed, CloseJob, Column, ExtendJob, Held, HoldJob, Job, Outcome, Refused
 from metering.periods import present
@@ -17,7 +17,7 @@ _CLOSE: Final = """UPDATE hold SET state = ?, charge = MIN(?, amount), closed_at
     RETURNING account_id, limits, amount, charge"""
 _ENTRY: Final = "INSERT INTO entry (transaction_id, leg, account_id, amount, kind, at) VALUES (?, ?, ?, ?, 'charge', ?)"
 _READ: Final = "SELECT account_id, limits, amount, charge, state FROM hold WHERE id = ?"
-_ACCOUNT: Final = "SELECT posted - held + overdraft FROM account WHERE id = ?"
+_ACCOUNT: Final = "SELECT posted - held + overdraft, held FROM account WHERE id = ?"
 _MOVE: Final = """UPDATE account SET held = held + :held,
     posted = CASE WHEN period_start > :now THEN posted WHEN period_end <= :now THEN :posted ELSE posted + :posted END,
     period_start = CASE WHEN period_end <= :now THEN :starts ->> reset ELSE period_start END,
@@ -56,6 +56,7 @@ class _Batch:
         self._room: dict[str, int] = {}
         self._held: dict[str, int] = {}
         self._posted: dict[str, int] = {}
+        self._held_before: dict[str, int] = {}
 
     def do(self, job: Job) -> Outcome:
         if isinstance(job, HoldJob):
@@ -84,16 +85,18 @@ class _Batch:
         row = self._execute(_READ, (job.id,)).fetchone()
         if row is None or row[4] != OPEN:
             return Refused("", 0)
-        buckets = _buckets(row[0], row[1])
-        amount = job.amount
-        refused = self._lacking(buckets, amount)
+        buckets, amount = _buckets(row[0], row[1]), row[2]
+        missing = job.target - amount
+        if missing <= 0:
+            return Held(amount)
+        refused = self._lacking(buckets, missing)
         if refused is not None:
             if not job.partly:
                 return refused
-            amount = max(0, refused.available)
-        self._execute(_EXTEND, (amount, job.id))
-        self._take(buckets, held=amount, posted=0)
-        return Held(amount)
+            missing = max(0, refused.available)
+        self._execute(_EXTEND, (missing, job.id))
+        self._take(buckets, held=missing, posted=0)
+        return Held(amount + missing)
 
     def _close(self, job: CloseJob) -> Outcome:
         row = self._execute(_CLOSE, (job.state, job.charge, self._now, job.id)).fetchone()
@@ -112,14 +115,15 @@ class _Batch:
         """The bucket with the least room, if it has less than `amount`."""
         for bucket in buckets:
             if bucket not in self._room:
-                row: Any = self._execute(_ACCOUNT, (bucket,)).fetchone()
-                self._room[bucket] = (row[0] if row else 0) - self._held.get(bucket, 0) + self._posted.get(bucket, 0)
+                room, held = self._execute(_ACCOUNT, (bucket,)).fetchone() or (0, 0)
+                self._room[bucket] = room - self._held.get(bucket, 0) + self._posted.get(bucket, 0)
+                self._held_before[bucket] = held
         tightest = self._tightest(buckets)
         return tightest if tightest.available < amount else None
 
     def _tightest(self, buckets: tuple[str, ...]) -> Refused:
         room, bucket = min((self._room[bucket], bucket) for bucket in buckets)
-        return Refused(bucket, room)
+        return Refused(bucket, room, self._held_before[bucket] + self._held.get(bucket, 0))
 
     def _take(self, buckets: tuple[str, ...], *, held: int, posted: int) -> None:
         for bucket in buckets:

@@ -40,9 +40,9 @@ class Ledger:
             raise DatabaseUnavailable("this process was taken for dead; it starts anew in a second")
         return outcome
 
-    async def extend(self, id: str, amount: int) -> Held | Refused:
-        """Adds `amount` nano-USD to an open hold, in all its buckets or in none."""
-        outcome = await self._commit.submit(ExtendJob(id=id, amount=amount))
+    async def extend(self, id: str, target: int) -> Held | Refused:
+        """Raises an open hold to `target` nano-USD, in all its buckets or in none; asking again after a lost answer adds nothing."""
+        outcome = await self._commit.submit(ExtendJob(id=id, target=target))
         assert isinstance(outcome, Held | Refused)
         return outcome
 
@@ -52,8 +52,8 @@ class Ledger:
         `generation` is its row without `charge` and `shortfall`, which are set here and written in the same transaction.
         """
         if charge > held:
-            outcome = await self._commit.submit(ExtendJob(id=id, amount=charge - held, partly=True))
-            held += outcome.added if isinstance(outcome, Held) else 0
+            outcome = await self._commit.submit(ExtendJob(id=id, target=charge, partly=True))
+            held = outcome.amount if isinstance(outcome, Held) else held
         charged = min(charge, held)
         row = {**generation, "held": held, "charge": charged, "shortfall": charge - charged}
         return await self._close(CloseJob(id=id, charge=charged, state=SETTLED, generation=row))

@@ -75,9 +75,9 @@ async def test_a_hold_takes_its_account_and_every_limit_or_none_of_them(database
     assert await _hold(ledger, "gen_1", 600, "lim_a", "lim_b") == Refused("lim_b", 500)
     assert (await _balance(database)).held == 0
     assert await _hold(ledger, "gen_2", 900, "lim_a") == Held(900)
-    assert await _hold(ledger, "gen_3", 101, "lim_b") == Refused("acc", 100)
+    assert await _hold(ledger, "gen_3", 101, "lim_b") == Refused("acc", 100, 900)
     assert await _hold(ledger, "gen_4", 100, "lim_b") == Held(100)
-    assert await _hold(ledger, "gen_5", 1, "lim_nowhere") == Refused("acc", 0)
+    assert await _hold(ledger, "gen_5", 1, "lim_nowhere") == Refused("acc", 0, 1000)
 
 
 async def test_an_account_that_does_not_exist_can_hold_nothing(ledger: Ledger) -> None:
@@ -282,7 +282,7 @@ async def test_a_limit_starts_anew_with_its_period(database: Database, ledger: L
         await database.write(start_period, id="lim", now=end)
         assert await _limit(migrated_database_url) == (0, 0, *period(reset, end))
     assert await _hold(ledger, "gen_2", PRICE, "lim") == Held(PRICE)
-    assert await _hold(ledger, "gen_3", 1, "lim") == Refused("lim", 0)
+    assert await _hold(ledger, "gen_3", 1, "lim") == Refused("lim", 0, PRICE)
 
 
 async def test_a_charge_after_midnight_counts_in_the_new_day_even_if_nobody_has_started_it(

@@ -76,13 +76,15 @@ class Model:
         return Held(job.amount)
 
     def _extend(self, job: ExtendJob, hold: ModelHold) -> Outcome:
-        least = self._least(hold.buckets)
-        if least.available < job.amount and not job.partly:
+        least, missing = self._least(hold.buckets), job.target - hold.amount
+        if missing <= 0:
+            return Held(hold.amount)
+        if least.available < missing and not job.partly:
             return least
-        amount = min(job.amount, max(0, least.available))
+        amount = min(missing, max(0, least.available))
         hold.amount += amount
         self._give(hold.buckets, -amount)
-        return Held(amount)
+        return Held(hold.amount)
 
     def _close(self, job: CloseJob, hold: ModelHold | None) -> Outcome:
         if hold is None:
@@ -97,7 +99,8 @@ class Model:
 
     def _least(self, buckets: tuple[str, ...]) -> Refused:
         room, bucket = min((self.room[bucket], bucket) for bucket in buckets)
-        return Refused(bucket, room)
+        held = sum(hold.amount for hold in self.holds.values() if hold.state == OPEN and bucket in hold.buckets)
+        return Refused(bucket, room, held)
 
     def _give(self, buckets: tuple[str, ...], amount: int) -> None:
         for bucket in buckets:
@@ -108,7 +111,7 @@ IDS = st.integers(0, 2).map(str)
 AMOUNTS = st.integers(0, 700)
 JOBS = st.one_of(
     st.builds(HoldJob, id=IDS, account_id=st.just("acc"), limits=st.sampled_from(LIMITS), amount=AMOUNTS, boot_id=st.just("boot_1")),
-    st.builds(ExtendJob, id=IDS, amount=AMOUNTS, partly=st.booleans()),
+    st.builds(ExtendJob, id=IDS, target=AMOUNTS, partly=st.booleans()),
     st.builds(CloseJob, id=IDS, charge=AMOUNTS, state=st.just(SETTLED)),
     st.builds(CloseJob, id=IDS, charge=st.just(0), state=st.just(VOID)),
 )
@@ -155,7 +158,7 @@ def _named(job: Job, prefix: str, charge: int) -> Job:
         limits = tuple(prefix + limit for limit in job.limits)
         return HoldJob(id=prefix + job.id, account_id=f"{prefix}acc", limits=limits, amount=job.amount, boot_id=job.boot_id)
     if isinstance(job, ExtendJob):
-        return ExtendJob(id=prefix + job.id, amount=job.amount, partly=job.partly)
+        return ExtendJob(id=prefix + job.id, target=job.target, partly=job.partly)
     row = None
     if job.state == SETTLED:
         usage = Usage(completion=job.charge)
@@ -173,7 +176,7 @@ async def _do(database: Database, operation: Job | int, prefix: str, number: int
     charge = expected.charge if isinstance(expected, Closed) else 0
     (outcome,) = await database.commit([_named(operation, prefix, charge)])
     if isinstance(outcome, Refused):
-        return Refused(outcome.bucket.removeprefix(prefix), outcome.available)
+        return Refused(outcome.bucket.removeprefix(prefix), outcome.available, outcome.held)
     return outcome
 
 

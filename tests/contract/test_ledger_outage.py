@@ -195,7 +195,7 @@ async def test_room_that_another_process_takes_meanwhile_is_gone(url: str) -> No
         async with _locked(url, "UPDATE account SET held = 1000") as other:
             hold = asyncio.create_task(database.commit([HOLD]))
             await _waiting(other)
-        assert await hold == [Refused("acc", PRICE - 1000)]
+        assert await hold == [Refused("acc", PRICE - 1000, 1000)]
 
 
 async def _waiting(connection: asyncpg.Connection) -> None:

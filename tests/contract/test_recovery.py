@@ -142,7 +142,7 @@ async def test_a_fenced_boot_holds_nothing_new(database: Database, ledger: Ledge
     await _fence(database)
     with pytest.raises(DatabaseUnavailable, match="taken for dead"):
         await _hold(dead, "gen_after")
-    assert await _hold(dead, "gen_after", 1000 * PRICE) == Refused("acc", 98 * PRICE), "what lacks room is refused for that alone"
+    assert await _hold(dead, "gen_after", 1000 * PRICE) == Refused("acc", 98 * PRICE, 2 * PRICE), "what lacks room is refused for that"
     assert await _hold(dead, "gen_before") == Held(2 * PRICE), "what it had is still its own until recovery ends it"
     assert await _hold(ledger, "gen_1") == Held(2 * PRICE)
     assert (await _balance(database)).held == 4 * PRICE

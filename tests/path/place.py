@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 from sqlmodel import Session, col, func, select
 
-from gateway import operations
+from gateway.commands import accounts
 from gateway.settings import Settings
 from metering import ledger
 from metering.batch import OPEN
@@ -54,13 +54,13 @@ class Place:
 
     def account(self, credit: str = "10") -> Account:
         email = f"owner-{next(self._emails)}@example.com"
-        created = self._run(operations.create_account(self._settings, email=email, credit=credit))
+        created = self._run(accounts.create_account(self._settings, email=email, credit=credit))
         return Account(created["account_id"], created["key"])
 
     def limited_key(self, account: Account, limit: str) -> Account:
         """The same account with an inference key that may spend `limit` USD."""
         options = {"name": "limited", "limit": limit, "reset": None, "expires": None, "management": False}
-        created = self._run(operations.create_key(self._settings, account_id=account.account_id, **options))
+        created = self._run(accounts.create_key(self._settings, account_id=account.account_id, **options))
         return Account(account.account_id, created["key"])
 
     def ask(self, account: Account, model: str, **body: Json) -> Answer:

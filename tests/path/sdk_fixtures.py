@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from gateway import operations
+from gateway.commands import accounts
 from gateway.settings import Settings
 from tests.fakes.process import Fake, fake_provider
 from tests.running import SECRET, Account, Tollway, tollway
@@ -53,7 +53,7 @@ class Place:
     account: Account
 
     def new_account(self, credit: str = "10") -> Account:
-        created = asyncio.run(operations.create_account(self._settings, email="owner@example.com", credit=credit))
+        created = asyncio.run(accounts.create_account(self._settings, email="owner@example.com", credit=credit))
         return Account(created["account_id"], created["key"])
 
     def new_key(self, **wanted: Any) -> str:
@@ -61,10 +61,10 @@ class Place:
 
     def new_key_object(self, account_id: str | None = None, **wanted: Any) -> dict[str, Any]:
         options = {"name": "", "limit": None, "reset": None, "expires": None, "management": False, **wanted}
-        return asyncio.run(operations.create_key(self._settings, account_id=account_id or self.account.account_id, **options))
+        return asyncio.run(accounts.create_key(self._settings, account_id=account_id or self.account.account_id, **options))
 
     def revoke(self, key_id: str) -> None:
-        asyncio.run(operations.revoke_key(self._settings, key_id=key_id))
+        asyncio.run(accounts.revoke_key(self._settings, key_id=key_id))
 
     def used(self, account: Account) -> Decimal:
         """USD ever charged to the account, exact."""

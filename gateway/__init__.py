@@ -2,6 +2,7 @@
 
     api/chat.py      raw ASGI: body -> ChatRequest; watches for a client that leaves
     pipeline.py      answer(): plan -> hold -> attempt -> meter -> settle -> record
+    idempotency.py   a request with an Idempotency-Key is answered once
     generation.py    the state machine of one generation and the task that owns it
     protocol.py      the client's connection: bounds, and a cut for those who take nothing
     watch.py         one ticker for all live generations: time-outs and keep-alives

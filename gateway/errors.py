@@ -12,8 +12,17 @@ from typing import Any, Final
 import msgspec
 
 from metering.errors import DatabaseUnavailable, InsufficientCredits, LedgerBusy, UnknownAccount
-from metering.money import format_usd
-from policy.errors import Forbidden, InvalidPreferences, LimitExceeded, NoEndpoint, Unauthenticated, UnknownModel
+from metering.money import format_usd, json_usd
+from policy.errors import (
+    AlreadyAsked,
+    Forbidden,
+    InvalidPreferences,
+    KeyReused,
+    LimitExceeded,
+    NoEndpoint,
+    Unauthenticated,
+    UnknownModel,
+)
 from providers.errors import ProviderError, ProviderOverloaded, ProviderRefusedKey, ProviderTimeout, RequestRefused
 
 _log = logging.getLogger("tollway.errors")
@@ -72,6 +81,10 @@ def problem(error: BaseException) -> Problem:
         return _insufficient(error)
     if isinstance(error, LimitExceeded):
         return _limited(error)
+    if isinstance(error, AlreadyAsked):
+        return _already_asked(error)
+    if isinstance(error, KeyReused):
+        return _key_reused(error)
     if isinstance(error, NoEndpoint):
         metadata = {"error_type": "not_found", "routing_funnel": error.funnel, "failed_routing_step": error.failed_step}
         return Problem(404, error.message, metadata, "model")
@@ -128,23 +141,40 @@ def _provider_status(error: ProviderError) -> int:
 
 
 def _insufficient(error: InsufficientCredits) -> Problem:
-    of_key = error.bucket.startswith("lim_")
-    what, remedy = ("this key's limit", "raise the key's limit") if of_key else ("the balance", "add credits")
+    """Three kinds, by `reason` and `limit_source`: wait for running generations; add credits; raise a key's limit or another budget."""
+    what, remedy, source = _BUDGETS[error.scope]
+    reason, first = "weight_exceeds_budget", "shorten the prompt"
+    if error.passes:
+        reason, first = "in_flight_budget_exhausted", "wait for the requests that are running"
+        source = "tollway_in_flight_budget" if error.scope is None else source
     message = (
-        f"This request requires more credits: it needs up to {format_usd(error.required)} USD, but {what} has "
-        f"{format_usd(max(0, error.available))} USD available, which affords {max(0, error.affordable_tokens)} completion tokens "
-        f"after the prompt. Shorten the prompt or {remedy}."
+        f"This request requires more credits: it needs up to {format_usd(error.required)} USD, at least {format_usd(error.least)}, but "
+        f"{what} has {format_usd(max(0, error.available))} USD available, which affords 0 completion tokens after the prompt; "
+        f"{format_usd(error.held)} USD are held by requests that are running. {first.capitalize()} or {remedy}."
     )
     metadata = {
         "error_type": "payment_required",
-        "reason": "weight_exceeds_budget",
-        "limit_source": "tollway_key_limit" if of_key else "tollway_credits",
-        "affordable_output_tokens": max(0, error.affordable_tokens),
+        "reason": reason,
+        "limit_source": source,
+        "affordable_output_tokens": 0,
         "required_nano": error.required,
+        "least_nano": error.least,
         "available_nano": max(0, error.available),
-        "remedy_hint": f"shorten the prompt or {remedy}",
+        "held_nano": error.held,
+        "remedy_hint": f"{first} or {remedy}",
     }
-    return Problem(402, message, metadata)
+    return Problem(402, message, metadata, headers={"retry-after": IN_FLIGHT_SECONDS} if error.passes else {})
+
+
+IN_FLIGHT_SECONDS: Final = "2"
+"""By then an average generation has ended and freed what it held."""
+_BUDGETS: Final = {
+    None: ("the balance", "add credits", "tollway_credits"),
+    "key": ("this key's limit", "raise the key's limit", "tollway_key_limit"),
+    "member": ("this member's budget", "raise the member's budget", "tollway_member_budget"),
+    "project": ("this project's budget", "raise the project's budget", "tollway_project_budget"),
+    "account": ("the account's budget", "raise the account's budget", "tollway_account_budget"),
+}
 
 
 def credits_exhausted() -> Problem:
@@ -159,6 +189,35 @@ def _limited(error: LimitExceeded) -> Problem:
     metadata = {"error_type": "rate_limit_exceeded", "limit_source": "tollway_key_limit", "retry_after_seconds": seconds}
     message = f"Rate limit exceeded: more than {error.limit} {error.what} with this key. Try again in {seconds} s."
     return Problem(429, message, metadata, headers={"retry-after": str(seconds)})
+
+
+def _already_asked(error: AlreadyAsked) -> Problem:
+    """OpenAI's SDKs repeat a 409 by themselves: while the first request runs they may, after its end it would never help."""
+    id, found = error.generation_id, {"generation_id": error.generation_id}
+    headers = {"x-generation-id": id}
+    if error.charge is None:
+        message = (
+            f"A request with this Idempotency-Key and body is still running as generation {id}; this repetition was not sent and costs "
+            f"nothing. Wait for the first one, or ask again: GET /v1/generation?id={id} shows it as soon as it has ended."
+        )
+        running = {"error_type": "idempotency_in_progress", "reason": "still_running", **found}
+        return Problem(409, message, running, headers={**headers, "retry-after": "1"})
+    message = (
+        f"The request with this Idempotency-Key and body has already run as generation {id} and cost {format_usd(error.charge)} USD; "
+        f"nothing was charged again. GET /v1/generation?id={id} shows how it ended. For a new answer, which is charged, send a new "
+        "Idempotency-Key."
+    )
+    ended = {"error_type": "idempotency_completed", "reason": "already_ended", **found, "cost": json_usd(error.charge)}
+    return Problem(409, message, ended, headers={**headers, "x-should-retry": "false"})
+
+
+def _key_reused(error: KeyReused) -> Problem:
+    message = (
+        f"Idempotency-Key: was used for another request of this account in the last 24 hours (generation {error.generation_id}), with "
+        "another body or on another route. Nothing was sent or charged. Send a new key for a new request, or repeat the first unchanged."
+    )
+    metadata = {"error_type": "idempotency_key_reused", "reason": "other_body", "generation_id": error.generation_id}
+    return Problem(422, message, metadata, "Idempotency-Key", {"x-generation-id": error.generation_id, "x-should-retry": "false"})
 
 
 def _unknown_model(error: UnknownModel) -> Problem:

@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.streaming import Reply
 from policy.caller import Caller
+from policy.idempotency import Claim
 from providers.provider import ChatRequest
 
 
@@ -81,6 +82,7 @@ class Generation:
         clock: float,
         origin: str | None = None,
         title: str | None = None,
+        claim: Claim | None = None,
     ) -> None:
         self.id = id
         self.request = request
@@ -89,6 +91,7 @@ class Generation:
         self.created_ms = created_ms
         self.origin = origin
         self.title = title
+        self.claim = claim
         self.attempts: list[Attempt] = []
         self.state = State.NEW
         self.started = clock

@@ -19,6 +19,7 @@ async def document(request: Request[Any, Any, Any]) -> dict[str, Any]:
     chat = {
         "summary": "Answer a chat request, streamed or whole",
         "security": [{"key": []}],
+        "parameters": [_IDEMPOTENCY_KEY],
         "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
         "responses": {
             "200": {"description": "A chat completion, or server-sent events when `stream` is true", "headers": _HEADERS},
@@ -36,12 +37,21 @@ async def document(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 _HEADERS: Final = {"X-Generation-Id": {"schema": {"type": "string"}}, "x-request-id": {"schema": {"type": "string"}}}
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "1 to 255 printable ASCII characters. For 24 hours a repetition is answered with 409 and is never charged again",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 _REFUSALS: Final = {
     400: "A field is wrong; `error.param` names it",
     401: "No key, or not a valid one",
     402: "The balance or the key's limit does not afford one completion token",
     404: "No endpoint can take the request; `error.metadata.routing_funnel` says why",
+    409: "The same request came before with this Idempotency-Key; `error.metadata` has its generation_id and, once it has ended, its cost",
     413: "The body is too large",
+    422: "Another request came before with this Idempotency-Key",
     429: "A limit of the key, or the provider's; see Retry-After",
     502: "The provider failed",
     503: "Busy; see Retry-After",

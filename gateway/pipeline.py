@@ -13,6 +13,7 @@ from gateway import settlement
 from gateway.errors import ClientGone, log_unforeseen, problem, provider_problem
 from gateway.extension import Extension
 from gateway.generation import Attempt, Generation, Interrupt, Interrupted, State
+from gateway.idempotency import once
 from gateway.labels import Labels
 from gateway.reserve import Paid, reserve
 from gateway.services import Services
@@ -60,7 +61,10 @@ async def _answer(generation: Generation, at: Services) -> None:
         now_ms=generation.created_ms,
     )
     try:
-        used = await _paid(generation, route, at)
+        if generation.claim is None:
+            used = await _paid(generation, route, at)
+        else:
+            used = await once(generation, generation.claim, partial(_paid, generation, route, at), at)
     finally:
         await limits.settle_tokens(
             at.limits,

@@ -75,8 +75,11 @@ class Writer:
             raise ClientGone from error
 
     async def json(self, status: int, value: object, headers: dict[str, str]) -> None:
+        """A header of `headers` replaces the one of its name that was there before."""
         data = _encode(value)
         more = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        if more:
+            self.headers = [header for header in self.headers if header[0] not in dict(more)]
         await self.start(status, b"application/json", [(b"content-length", b"%d" % len(data)), *more])
         await self.body(data, more=False)
 

@@ -6,7 +6,7 @@ The hot verbs go through group commit (`Ledger`); everything else is a plain fun
 import logging
 
 import msgspec
-from sqlalchemy import func, insert, update
+from sqlalchemy import func, insert, text, update
 from sqlmodel import Session, col, select
 
 from metering.batch import FENCED, SETTLED, VOID, Closed, CloseJob, Column, ExtendJob, Held, HoldJob, Refused
@@ -18,6 +18,8 @@ from metering.periods import period
 from metering.tables import Account, Boot, Entry
 
 CASH = "house:cash"
+BALANCE_MAX = 2**63 - 1
+"""Nano-USD: what the databases can keep."""
 _log = logging.getLogger("tollway.ledger")
 
 
@@ -85,7 +87,8 @@ class Ledger:
 
 
 class Balance(msgspec.Struct, frozen=True):
-    """Nano-USD: `credits` ever deposited, `usage` ever charged, `held` by running generations, `available` for new ones."""
+    """Nano-USD: `credits` ever deposited less what was refunded, expired or taken back, `usage` ever charged, `held` by running
+    generations, `available` for new ones. `credits` - `usage` is the balance."""
 
     credits: int
     usage: int
@@ -106,6 +109,18 @@ def open_limit(session: Session, *, id: str, amount: int, reset: str | None, now
     session.flush()
 
 
+def forbid(session: Session, *, id: str, account_id: str, now: int) -> bool:
+    """From now on no hold of this id can begin: it counts as one that was void from the start. False if there is one already."""
+    row = {"id": id, "account_id": account_id, "state": VOID, "boot_id": "", "now": now}
+    return session.connection().execute(_FORBID, row).rowcount == 1
+
+
+def room(limit: Account, now: int) -> int:
+    """Nano-USD that a limit can still give, also when its period is over and nobody has started the next one yet."""
+    over = limit.period_end is not None and limit.period_end <= now
+    return limit.overdraft - limit.held + (0 if over else limit.posted)
+
+
 def start_period(session: Session, *, id: str, now: int) -> None:
     """Sets a limit whose period is over back to zero spent; does nothing if another process already has."""
     limit = session.get(Account, id)
@@ -116,36 +131,55 @@ def start_period(session: Session, *, id: str, now: int) -> None:
     session.connection().execute(update(Account).where(*passed).values(posted=0, period_start=start, period_end=end))
 
 
-def deposit(session: Session, *, id: str, account_id: str, amount: int, kind: str, reason: str, now: int) -> None:
-    """Moves `amount` nano-USD (negative: takes it back) from the house's cash into the account; `id` makes a repetition harmless.
+def deposit(session: Session, *, id: str, account_id: str, amount: int, kind: str, reason: str, now: int, house: str = CASH) -> None:
+    """The two entries that move `amount` nano-USD (negative: back) from `house` into the account; `id` makes a repetition harmless.
 
-    ValueError for zero, for more than `AMOUNT_MAX`, or when a withdrawal exceeds what is available.
+    `metering.credits` calls this and keeps the credits in step. ValueError for zero, for more than `AMOUNT_MAX`, for a balance beyond
+    64 bits, or when a withdrawal exceeds what is available.
     """
-    if not 0 < abs(amount) <= AMOUNT_MAX:
-        raise ValueError(f"an amount must be between 0.000000001 and {format_usd(AMOUNT_MAX)} USD")
+    check_amount(abs(amount))
+    account = locked(session, account_id)
     if session.get(Entry, (id, 0)) is not None:
         return
-    enough = col(Account.posted) - col(Account.held) + col(Account.overdraft) + amount >= 0
-    found = (col(Account.id) == account_id, col(Account.kind) == "prepaid")
-    changed = session.connection().execute(update(Account).where(*found, enough).values(posted=col(Account.posted) + amount))
-    if changed.rowcount == 0:
-        if session.get(Account, account_id) is None:
-            raise UnknownAccount(f"there is no account {account_id}")
-        raise ValueError(f"the account has less than {format_usd(-amount)} USD available")
-    for leg, (owner, signed) in enumerate(((account_id, amount), (CASH, -amount))):
+    if account.posted - account.held + account.overdraft + amount < 0:
+        raise ValueError(too_little(-amount))
+    if account.posted + amount > BALANCE_MAX:
+        raise ValueError(f"account {account_id} cannot have more than {format_usd(BALANCE_MAX)} USD")
+    account.posted += amount
+    for leg, (owner, signed) in enumerate(((account_id, amount), (house, -amount))):
         session.add(Entry(transaction_id=id, leg=leg, account_id=owner, amount=signed, kind=kind, reason=reason, at=now))
     session.flush()
 
 
-def balance(session: Session, account_id: str) -> Balance:
-    """UnknownAccount if there is none."""
-    account = session.get(Account, account_id)
+def locked(session: Session, account_id: str) -> Account:
+    """The prepaid account as it is now, its row locked until the transaction ends. UnknownAccount; ValueError for a limit."""
+    fresh = select(Account).where(Account.id == account_id).with_for_update(key_share=True)
+    account = session.exec(fresh, execution_options={"populate_existing": True}).one_or_none()
     if account is None:
         raise UnknownAccount(f"there is no account {account_id}")
-    deposits = select(func.coalesce(func.sum(Entry.amount), 0)).where(Entry.account_id == account_id, Entry.kind != "charge")
-    credits = int(session.exec(deposits).one())
-    available = account.posted - account.held + account.overdraft
-    return Balance(credits=credits, usage=credits - account.posted, held=account.held, available=available)
+    if account.kind != "prepaid":
+        raise ValueError(f"{account_id} is a limit: it has no credit")
+    return account
+
+
+def check_amount(amount: int) -> None:
+    if not 0 < amount <= AMOUNT_MAX:
+        raise ValueError(f"an amount must be between 0.000000001 and {format_usd(AMOUNT_MAX)} USD")
+
+
+def too_little(amount: int) -> str:
+    return f"the account has less than {format_usd(amount)} USD available"
+
+
+def balance(session: Session, account_id: str) -> Balance:
+    """UnknownAccount if there is none. One statement, so that all four figures are of the same moment."""
+    total = func.coalesce(func.sum(Entry.amount), 0)
+    deposits = select(total).where(Entry.account_id == account_id, Entry.kind != "charge").scalar_subquery()
+    found = session.exec(select(Account.posted, Account.held, Account.overdraft, deposits).where(Account.id == account_id)).first()
+    if found is None:
+        raise UnknownAccount(f"there is no account {account_id}")
+    posted, held, overdraft, credits = found
+    return Balance(credits=int(credits), usage=int(credits) - posted, held=held, available=posted - held + overdraft)
 
 
 def start_boot(session: Session, *, id: str, now: int) -> None:
@@ -155,3 +189,9 @@ def start_boot(session: Session, *, id: str, now: int) -> None:
 
 def account_ids(session: Session) -> list[str]:
     return list(session.exec(select(Account.id).where(Account.kind == "prepaid").order_by(Account.id)))
+
+
+_FORBID = text(
+    """INSERT INTO hold (id, account_id, limits, amount, state, charge, boot_id, created_at, closed_at)
+    VALUES (:id, :account_id, '', 0, :state, 0, :boot_id, :now, :now) ON CONFLICT (id) DO NOTHING"""
+)

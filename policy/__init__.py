@@ -1,8 +1,8 @@
 """Decides: who is calling, what they may do, which endpoints in which order, and what may be kept. Opens no provider socket.
 
 `keys` creates and revokes API keys (only their HMAC is stored), `caller` turns a token into a `Caller`, `limits` holds requests and
-tokens per minute (memory or Redis, one rule set), `route` is pure: request + caller + catalog -> the ordered endpoints, the
-ceiling, and the funnel that explains every endpoint kept or removed.
+tokens per minute (memory or Redis, one rule set), `idempotency` says which request owns an Idempotency-Key, `route` is pure:
+request + caller + catalog -> the ordered endpoints, the ceiling, and the funnel that explains every endpoint kept or removed.
 
 Invariants:
 - everything here happens before a provider is called, and can refuse with the reason;

@@ -6,7 +6,9 @@ PolicyError                           the request may not go on
 |-- UnknownModel                      no model of this name can be used
 |-- NoEndpoint                        the model is known, but the account's rules or the request leave no endpoint for it
 |-- InvalidPreferences                the request's `provider` object has a field that is wrong or not known
-`-- LimitExceeded                     too many requests or tokens in this minute; passes later
+|-- LimitExceeded                     too many requests or tokens in this minute; passes later
+|-- AlreadyAsked                      the same request came before with this Idempotency-Key; it runs, or has ended
+`-- KeyReused                         another request came before with this Idempotency-Key
 """
 
 from typing import Any
@@ -63,3 +65,20 @@ class LimitExceeded(PolicyError):
         self.what = what
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
+
+
+class AlreadyAsked(PolicyError):
+    """`generation_id` is the first request's; `charge` in nano-USD once it has ended, None while it runs."""
+
+    def __init__(self, generation_id: str, charge: int | None) -> None:
+        super().__init__("this request was sent before")
+        self.generation_id = generation_id
+        self.charge = charge
+
+
+class KeyReused(PolicyError):
+    """`generation_id` is that of the other request."""
+
+    def __init__(self, generation_id: str) -> None:
+        super().__init__("this Idempotency-Key belongs to another request")
+        self.generation_id = generation_id

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway import idempotency
 from gateway.api import chat_body
 from gateway.asgi import Receive, Scope, bearer, cutter, headers_of, read_body, send_problem
 from gateway.errors import Busy, ClientGone, log_unforeseen, problem
@@ -15,6 +16,7 @@ from gateway.streaming import ChatJson, ChatStream, Send, Writer
 from metering.money import now_ms
 from policy.caller import Caller
 from policy.errors import Forbidden
+from policy.idempotency import Claim
 from providers.provider import ChatRequest
 
 INLINE_BYTES_MAX: Final = 256 * 1024
@@ -31,6 +33,9 @@ async def chat_completions(scope: Scope, receive: Receive, send: Send, at: Servi
         caller = await _inference_caller(headers, created_ms, at)
         raw = await read_body(receive, headers, bytes_max=at.settings.body_bytes_max, seconds_max=at.settings.body_seconds)
         request = chat_body.parse(raw) if len(raw) <= INLINE_BYTES_MAX else await asyncio.to_thread(chat_body.parse, raw)
+        claim = None
+        if idempotency.HEADER in headers:
+            claim = await idempotency.claim_of(headers, raw, route="chat/completions", account_id=caller.account_id, at=at)
         if at.watch.full:
             raise Busy("Too many generations are running in this process; try again in a moment.")
     except ClientGone:
@@ -41,7 +46,7 @@ async def chat_completions(scope: Scope, receive: Receive, send: Send, at: Servi
         await send_problem(send, refusal, [])
         return
     writer = Writer(send, cut=cutter(scope))
-    await _own(_generation(request, caller, headers, created_ms, writer), receive, at)
+    await _own(_generation(request, caller, headers, created_ms, writer, claim), receive, at)
 
 
 async def _inference_caller(headers: dict[bytes, bytes], now: int, at: Services) -> Caller:
@@ -51,7 +56,9 @@ async def _inference_caller(headers: dict[bytes, bytes], now: int, at: Services)
     return caller
 
 
-def _generation(request: ChatRequest, caller: Caller, headers: dict[bytes, bytes], created_ms: int, writer: Writer) -> Generation:
+def _generation(
+    request: ChatRequest, caller: Caller, headers: dict[bytes, bytes], created_ms: int, writer: Writer, claim: Claim | None
+) -> Generation:
     id = IDS.generation(created_ms)
     writer.headers.append((b"x-generation-id", id.encode()))
     return Generation(
@@ -63,6 +70,7 @@ def _generation(request: ChatRequest, caller: Caller, headers: dict[bytes, bytes
         clock=asyncio.get_running_loop().time(),
         origin=origin_of(headers.get(b"http-referer") or headers.get(b"referer")),
         title=title_of(headers.get(b"x-title") or headers.get(b"x-openrouter-title")),
+        claim=claim,
     )
 
 

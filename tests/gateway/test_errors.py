@@ -11,7 +11,17 @@ import policy.errors
 import providers.errors
 from gateway.errors import TYPES, BadRequest, Busy, Problem, problem, provider_problem
 from metering.errors import DatabaseUnavailable, InsufficientCredits, LedgerBusy, MeteringError, UnknownAccount
-from policy.errors import Forbidden, InvalidPreferences, LimitExceeded, NoEndpoint, PolicyError, Unauthenticated, UnknownModel
+from policy.errors import (
+    AlreadyAsked,
+    Forbidden,
+    InvalidPreferences,
+    KeyReused,
+    LimitExceeded,
+    NoEndpoint,
+    PolicyError,
+    Unauthenticated,
+    UnknownModel,
+)
 from providers.content import Content
 from providers.errors import (
     ConnectFailed,
@@ -32,10 +42,12 @@ EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
     NoEndpoint: (NoEndpoint("none", [{"step": "s", "endpoint_count": 0}], "s"), 404),
     InvalidPreferences: (InvalidPreferences("provider: no"), 400),
     LimitExceeded: (LimitExceeded("requests per minute", 3, 7), 429),
+    AlreadyAsked: (AlreadyAsked("gen-1", 262_650), 409),
+    KeyReused: (KeyReused("gen-1"), 422),
     UnknownAccount: (UnknownAccount("no account"), 404),
     DatabaseUnavailable: (DatabaseUnavailable("SQLite: locked"), 503),
     LedgerBusy: (LedgerBusy("full"), 503),
-    InsufficientCredits: (InsufficientCredits(bucket="acc_1", required=5, available=3, affordable_tokens=0), 402),
+    InsufficientCredits: (InsufficientCredits(scope=None, required=5, least=4, available=3, held=0), 402),
     ConnectFailed: (ConnectFailed("x"), 502),
     ProviderTimeout: (ProviderTimeout("x"), 504),
     ProviderOverloaded: (ProviderOverloaded("x", status=429, retry_after_seconds=9), 429),
@@ -114,17 +126,28 @@ def test_who_must_wait_is_told_how_long(error: Exception, seconds: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bucket", "source", "word"), [("acc_1", "tollway_credits", "balance"), ("lim_1", "tollway_key_limit", "this key's limit")]
+    ("scope", "source", "word"),
+    [
+        (None, "tollway_credits", "balance"),
+        ("key", "tollway_key_limit", "this key's limit"),
+        ("member", "tollway_member_budget", "this member's budget"),
+        ("project", "tollway_project_budget", "this project's budget"),
+        ("account", "tollway_account_budget", "the account's budget"),
+    ],
 )
 @pytest.mark.parametrize("available", [-5, 0, 7])
-def test_a_402_says_what_is_needed_what_is_there_and_whose_it_is(bucket: str, source: str, word: str, available: int) -> None:
-    found = problem(InsufficientCredits(bucket=bucket, required=1_000_000_000, available=available, affordable_tokens=-1))
-    assert found.metadata["limit_source"] == source
+def test_a_402_says_what_is_needed_what_is_there_and_whose_it_is(scope: str | None, source: str, word: str, available: int) -> None:
+    found = problem(InsufficientCredits(scope=scope, required=1_000_000_000, least=50, available=available, held=49))
+    waits = available > 0 and scope is None
+    assert found.metadata["limit_source"] == ("tollway_in_flight_budget" if waits else source)
     assert (found.metadata["required_nano"], found.metadata["available_nano"]) == (1_000_000_000, max(0, available))
     assert found.metadata["affordable_output_tokens"] == 0
     assert word in found.message
     assert "up to 1 USD" in found.message
     assert "-" not in found.message
+    passes = available > 0
+    assert found.metadata["reason"] == ("in_flight_budget_exhausted" if passes else "weight_exceeds_budget")
+    assert ("retry-after" in found.headers) == passes
 
 
 def test_a_model_of_any_length_is_quoted_in_part() -> None:

@@ -77,10 +77,13 @@ def ask(port: int, key: str, model: str, *, headers: dict[str, str] | None = Non
 
 
 @contextlib.contextmanager
-def calling(port: int, key: str, model: str, *, receive_bytes: int | None = None, **body: Json) -> Iterator["Line"]:
+def calling(
+    port: int, key: str, model: str, *, receive_bytes: int | None = None, headers: dict[str, str] | None = None, **body: Json
+) -> Iterator["Line"]:
     """A request that has been sent, on a socket of its own; `receive_bytes` makes the kernel's buffer small."""
     payload = _body(model, body)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {len(payload)}\r\n\r\n"
+    sent = {"host": "x", "authorization": f"Bearer {key}", "content-length": str(len(payload)), **(headers or {})}
+    head = "POST /v1/chat/completions HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in sent.items()) + "\r\n"
     with socket.socket() as plug:
         plug.settimeout(10)
         if receive_bytes is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gateway.commands import accounts, credit, ledger, routing
+from gateway.commands import accounts, budget, credit, ledger, routing, usage
 from gateway.commands.running import fail, opened, run, upgraded
 from gateway.settings import Settings
 from metering.errors import MeteringError
@@ -51,12 +51,31 @@ def serve() -> None:
 
 
 @main.command()
+def worker() -> None:
+    """Do the chores of the servers on this database, sealing above all, until SIGTERM; they may then run with TOLLWAY_CHORES=off."""
+    from gateway.commands.worker import work
+
+    sys.exit(work(Settings.load()))
+
+
+@main.command()
 def migrate() -> None:
     """Bring the database to the newest revision."""
     click.echo(f"database is at revision {run(_migrate)}")
 
 
-for group in (accounts.account, accounts.key, credit.credit, routing.route, routing.catalog_group, ledger.ledger_group):
+for group in (
+    accounts.account,
+    accounts.key,
+    budget.member,
+    budget.project,
+    budget.budget,
+    credit.credit,
+    routing.route,
+    routing.catalog_group,
+    ledger.ledger_group,
+    usage.usage,
+):
     main.add_command(group)
 
 

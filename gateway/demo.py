@@ -10,7 +10,7 @@ from sqlmodel import Session
 from gateway.commands.running import new_id
 from gateway.server import listener, serve
 from gateway.settings import Settings
-from metering import ledger
+from metering import credits, ledger
 from metering.database import open_database
 from metering.money import NANO_PER_USD, now_ms
 from migrations.upgrade import upgrade
@@ -46,10 +46,10 @@ def _fill(session: Session, token: str, pepper: bytes) -> None:
     now = now_ms()
     if ACCOUNT not in ledger.account_ids(session):
         ledger.open_account(session, id=ACCOUNT, now=now)
-        members.add_owner(session, id=new_id("mem"), account_id=ACCOUNT, email="demo@localhost", now=now)
+        members.add(session, id=new_id("mem"), account_id=ACCOUNT, email="demo@localhost", role="owner", now=now)
     missing = CREDIT - ledger.balance(session, ACCOUNT).available
     if missing > 0:
-        ledger.deposit(session, id=new_id("dep"), account_id=ACCOUNT, amount=missing, kind="deposit", reason="demo", now=now)
+        credits.add(session, id=new_id("dep"), account_id=ACCOUNT, amount=missing, reason="demo", now=now)
     for old in keys.listed(session, ACCOUNT):
         keys.revoke(session, key_id=old.id, now=now)
     owner = keys.NewKey(account_id=ACCOUNT, kind="owner", name="demo")

@@ -11,8 +11,10 @@ from gateway.services import Services
 from metering import price
 from metering.batch import Held, Refused
 from metering.errors import InsufficientCredits
+from metering.money import AMOUNT_MAX
 from metering.usage import COUNT_MAX
 from policy import route
+from policy.caller import Caller
 from providers import prompt
 from providers.provider import ChatRequest, Endpoint
 
@@ -40,19 +42,21 @@ async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Pai
             generation.state, generation.held = State.HELD, outcome.amount
             return paid
         if left == 0:
-            raise _insufficient(amount, outcome)
-        amount, paid = await _affordable(request, endpoints, outcome, at)
+            raise _insufficient(caller, outcome, required=amount, least=amount)
+        amount, paid = await _affordable(request, endpoints, outcome, caller, at)
     raise AssertionError("the last try returns or raises")
 
 
-async def _affordable(request: ChatRequest, endpoints: Endpoints, refused: Refused, at: Services) -> tuple[int, Paid]:
+async def _affordable(request: ChatRequest, endpoints: Endpoints, refused: Refused, caller: Caller, at: Services) -> tuple[int, Paid]:
     """The endpoints that what is available can pay for, with the tokens it pays for; now the prompt is counted, not bounded."""
-    if refused.available <= 0:
-        raise _insufficient(route.ceiling(request, endpoints), refused)
-    fitting, amount = [], 0
+    if refused.available <= 0 and refused.held <= 0:  # nothing there and nothing to wait for: not worth counting the prompt
+        ceiling = route.ceiling(request, endpoints)
+        raise _insufficient(caller, refused, required=ceiling, least=ceiling)
+    fitting, amount, least = [], 0, AMOUNT_MAX
     counts: dict[str, int] = {}
     for endpoint in endpoints:
         prompt_tokens = await _prompt_tokens(request, endpoint, counts, at)
+        least = min(least, _cost(request, endpoint, prompt_tokens, 1))
         tokens = price.affordable_tokens(endpoint.price, prompt_tokens=prompt_tokens, amount=refused.available, extras=request.extras)
         tokens = min(tokens // request.n, route.output_max(request, endpoint), QUANTUM_TOKENS if request.stream else COUNT_MAX)
         if tokens >= 1:
@@ -61,7 +65,7 @@ async def _affordable(request: ChatRequest, endpoints: Endpoints, refused: Refus
     if not fitting:
         first = endpoints[0]
         required = _cost(request, first, await _prompt_tokens(request, first, counts, at), route.output_max(request, first))
-        raise _insufficient(required, refused)
+        raise _insufficient(caller, refused, required=required, least=least)
     return amount, tuple(fitting)
 
 
@@ -81,5 +85,6 @@ def _cost(request: ChatRequest, endpoint: Endpoint, prompt_tokens: int, tokens: 
     return price.ceiling(endpoint.price, prompt_tokens=prompt_tokens, completion_tokens=tokens * request.n, extras=request.extras)
 
 
-def _insufficient(required: int, refused: Refused) -> InsufficientCredits:
-    return InsufficientCredits(bucket=refused.bucket, required=required, available=refused.available, affordable_tokens=0)
+def _insufficient(caller: Caller, refused: Refused, *, required: int, least: int) -> InsufficientCredits:
+    scope = dict(zip(caller.limits, caller.scopes, strict=True)).get(refused.bucket)
+    return InsufficientCredits(scope=scope, required=required, least=least, available=refused.available, held=refused.held)

@@ -25,11 +25,20 @@ class LedgerBusy(MeteringError):
 
 
 class InsufficientCredits(MeteringError):
-    """Not even one completion token can be paid for. Amounts in nano-USD; `bucket` is the account or limit that has too little."""
+    """Not even one completion token can be paid for. Amounts in nano-USD; `scope` says whose budget has too little, None the balance.
 
-    def __init__(self, *, bucket: str, required: int, available: int, affordable_tokens: int) -> None:
+    `required` is the whole request, `least` the prompt and one token, `held` what running generations have set aside in the bucket.
+    """
+
+    def __init__(self, *, scope: str | None, required: int, least: int, available: int, held: int) -> None:
         super().__init__("insufficient credits")
-        self.bucket = bucket
+        self.scope = scope
         self.required = required
+        self.least = least
         self.available = available
-        self.affordable_tokens = affordable_tokens
+        self.held = held
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is only a matter of waiting for the running generations."""
+        return self.available + self.held >= self.least

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from typing import Final
 
 import msgspec
-from sqlmodel import Session
 
 from metering import ledger
 from metering.database import Database
@@ -20,13 +19,16 @@ CACHED_MAX: Final = 10_000
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """An account acting through one of its keys. `limits` are the ledger's limit rows that every hold must also fit into."""
+    """An account acting through one of its keys.
+
+    `limits` are the ledger's limit rows that every hold must also fit into, `scopes` whose budget each of them is.
+    """
 
     account_id: str
     key_id: str
     kind: str
     limits: tuple[str, ...] = ()
-    period_end: int | None = None
+    scopes: tuple[str, ...] = ()
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     expires_at: int | None = None
@@ -79,25 +81,23 @@ class Callers:
         if not keys.well_formed(token):
             raise Unauthenticated("This is not a Tollway API key: it must be sk-tw-v1- and 46 characters; a character is wrong or missing.")
         token_digest = keys.digest(token, self._pepper)
-        found = await self._database.read(_find, token_digest)
-        if found is not None and found.period_end is not None and found.period_end <= now:
-            await self._database.write(ledger.start_period, id=found.limits[0], now=now)
-            found = await self._database.read(_find, token_digest)
-        return found
+        found = await self._database.read(keys.find, token_digest)
+        if found is None:
+            return None
+        key, limits = found
+        for limit, _ in limits:
+            if limit.period_end is not None and limit.period_end <= now:
+                await self._database.write(ledger.start_period, id=limit.id, now=now)
+        return _caller(key, limits)
 
 
-def _find(session: Session, token_digest: str) -> Caller | None:
-    found = keys.find(session, token_digest)
-    return None if found is None else _caller(*found)
-
-
-def _caller(key: Key, limit: Account | None) -> Caller:
+def _caller(key: Key, limits: list[tuple[Account, str]]) -> Caller:
     return Caller(
         account_id=key.account_id,
         key_id=key.id,
         kind=key.kind,
-        limits=(limit.id,) if limit else (),
-        period_end=limit.period_end if limit else None,
+        limits=tuple(limit.id for limit, _ in limits),
+        scopes=tuple(scope for _, scope in limits),
         requests_per_minute=key.requests_per_minute,
         tokens_per_minute=key.tokens_per_minute,
         expires_at=key.expires_at,

@@ -21,7 +21,8 @@ from sqlmodel import Session, col, select
 from metering import ledger
 from metering.periods import RESETS, period
 from metering.tables import Account, Generation
-from policy.tables import Key
+from policy import budgets
+from policy.tables import Key, Member, Project
 
 PREFIX: Final = "sk-tw-v1-"
 KINDS: Final = ("owner", "inference", "management")
@@ -35,6 +36,8 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     account_id: str
     kind: str
     name: str
+    member_id: str | None = None
+    project_id: str | None = None
     limit: int | None = None
     reset: str | None = None
     requests_per_minute: int | None = None
@@ -63,8 +66,14 @@ def digest(token: str, pepper: bytes) -> str:
 
 
 def create(session: Session, new: NewKey, *, token: str, pepper: bytes, id: str, now: int) -> Key:
-    """Stores a key's HMAC; its budget, if any, is an account row of kind `limit`. UnknownAccount if the account does not exist."""
+    """Stores a key's HMAC; its budget, if any, is an account row of kind `limit`.
+
+    UnknownAccount if the account does not exist, ValueError if the project or the member is not the account's.
+    """
     ledger.balance(session, new.account_id)
+    for kind, owner in ((Project, new.project_id), (Member, new.member_id)):
+        if owner is not None:
+            budgets.check_owned(session, kind, owner, new.account_id)
     limit_id = None
     if new.limit is not None:
         limit_id = id.replace("key_", "lim_", 1)
@@ -77,12 +86,14 @@ def create(session: Session, new: NewKey, *, token: str, pepper: bytes, id: str,
     return key
 
 
-def find(session: Session, token_digest: str) -> tuple[Key, Account | None] | None:
-    """The key and the row of its budget; None if no such key was ever made."""
+def find(session: Session, token_digest: str) -> tuple[Key, list[tuple[Account, str]]] | None:
+    """The key and every limit that bounds it, each with its scope; None if no such key was ever made."""
     key = session.exec(select(Key).where(Key.digest == token_digest)).one_or_none()
     if key is None:
         return None
-    return key, session.get(Account, key.limit_id) if key.limit_id else None
+    own = session.get(Account, key.limit_id) if key.limit_id else None
+    subjects = (key.account_id, key.id, *filter(None, (key.project_id, key.member_id)))
+    return key, [*([(own, "key")] if own else []), *budgets.of(session, subjects)]
 
 
 def listed(session: Session, account_id: str) -> list[Key]:

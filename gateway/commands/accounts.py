@@ -6,11 +6,10 @@ from typing import Any
 import click
 from sqlmodel import Session
 
-from gateway.commands.credit import deposit
-from gateway.commands.running import Account, Json, migrated, moment, new_id, positive_or_zero, run, show, show_rows
+from gateway.commands.running import Account, Json, migrated, moment, nano_or_zero, new_id, run, show, show_rows
 from gateway.settings import Settings
-from metering import ledger
-from metering.money import format_usd, now_ms, parse_usd
+from metering import credits, ledger
+from metering.money import format_usd, now_ms
 from policy import keys, members
 
 
@@ -42,6 +41,8 @@ def key() -> None:
 @click.option("--expires", help="ISO 8601 moment, for example 2027-01-31 or 2027-01-31T12:00:00Z.")
 @click.option("--requests-per-minute", type=click.IntRange(min=1), help="Requests that the key may make in any minute.")
 @click.option("--tokens-per-minute", type=click.IntRange(min=1), help="Tokens that the key may use in any minute.")
+@click.option("--project", "project_id", help="The project whose budgets bound the key: its id.")
+@click.option("--member", "member_id", help="The member whose key it is: their id.")
 @click.option("--management", is_flag=True, help="A key for the account API that cannot call models.")
 @Json
 def key_create(as_json: bool, **wanted: Any) -> None:
@@ -68,18 +69,18 @@ def key_revoke(key_id: str) -> None:
 async def create_account(settings: Settings, *, email: str, credit: str) -> dict[str, str]:
     """An account, its owner and the owner's key; `credit` is decimal text in USD."""
     members.check_email(email)
-    amount = positive_or_zero(parse_usd(credit), "--credit")
+    amount = nano_or_zero(credit, "--credit")
     account_id, token = new_id("acc"), keys.generate(secrets.randbelow)
     pepper = keys.derive(settings.secret_key, "key-pepper")
     now = now_ms()
 
     def create(session: Session) -> None:
         ledger.open_account(session, id=account_id, now=now)
-        members.add_owner(session, id=new_id("mem"), account_id=account_id, email=email, now=now)
+        members.add(session, id=new_id("mem"), account_id=account_id, email=email, role="owner", now=now)
         owner = keys.NewKey(account_id=account_id, kind="owner", name="owner")
         keys.create(session, owner, token=token, pepper=pepper, id=new_id("key"), now=now)
         if amount:
-            deposit(session, account_id, amount, "first credit", now)
+            credits.add(session, id=new_id("dep"), account_id=account_id, amount=amount, reason="first credit", now=now)
 
     async with migrated(settings) as database:
         await database.write(create)
@@ -95,7 +96,7 @@ async def create_key(
     reset: str | None,
     expires: str | None,
     management: bool,
-    **per_minute: Any,
+    **more: Any,
 ) -> dict[str, Any]:
     if reset and limit is None:
         raise ValueError("--reset needs --limit: there is no budget to start anew")
@@ -104,10 +105,10 @@ async def create_key(
         account_id=account_id,
         kind="management" if management else "inference",
         name=name,
-        limit=None if limit is None else positive_or_zero(parse_usd(limit), "--limit"),
+        limit=None if limit is None else nano_or_zero(limit, "--limit"),
         reset=reset,
         expires_at=None if expires is None else moment(expires, "--expires"),
-        **per_minute,
+        **more,
     )
     pepper = keys.derive(settings.secret_key, "key-pepper")
     async with migrated(settings) as database:

@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from gateway.settings import Settings
 from metering.database import Database, open_database
-from metering.money import now_ms
+from metering.money import now_ms, parse_usd
 from migrations.upgrade import upgrade
 
 T = TypeVar("T")
@@ -90,7 +90,16 @@ def upgraded(session: Session) -> str:
     return upgrade(session.connection())
 
 
-def positive_or_zero(amount: int, option: str) -> int:
+def nano(text: str, option: str) -> int:
+    """Decimal USD -> nano-USD, of either sign; ValueError names the option."""
+    try:
+        return parse_usd(text)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def nano_or_zero(text: str, option: str) -> int:
+    amount = nano(text, option)
     if amount < 0:
         raise ValueError(f"{option} must be zero or more")
     return amount

@@ -11,6 +11,8 @@ import pytest
 
 from metering import ledger
 from metering.database import Sqlite, Work
+from metering.periods import period
+from metering.tables import Account
 from policy import keys
 from policy.caller import CACHED_MAX, FRESH_MS, Callers
 from policy.errors import Unauthenticated
@@ -154,8 +156,10 @@ async def test_what_is_remembered_is_bounded_and_holds_no_keys(database: Countin
 async def test_a_budget_whose_period_is_over_starts_anew_when_its_key_calls(database: Counting, callers: Callers, reset: str) -> None:
     token = await new_key(database, limit=1000, reset=reset)
     before = await callers.identify(token, NOW)
-    assert before.period_end is not None
-    after = await callers.identify(token, before.period_end)
-    assert after.period_end is not None
-    assert after.period_end > before.period_end
+    _, first_end = period(reset, NOW)
+    await database.write(lambda session: session.get_one(Account, "lim_1").sqlmodel_update({"posted": -1000}))
+    after = await callers.identify(token, first_end)
+    limit = await database.read(lambda session: session.get_one(Account, "lim_1"))
+    assert (limit.posted, limit.period_start, limit.period_end) == (0, *period(reset, first_end))
     assert after.limits == before.limits == ("lim_1",)
+    assert after.scopes == ("key",)

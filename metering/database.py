@@ -65,6 +65,14 @@ class Database(Protocol):
         """Whether another boot, whose last heartbeat is `silent_ms` old, can do nothing any more."""
         ...
 
+    async def lead(self) -> bool:
+        """Whether this process does the chores that one process does for all; who does, goes on until it ends or loses its connection."""
+        ...
+
+    def clock(self, session: Session) -> int:
+        """Unix milliseconds by the clock that all processes share: who is silent must not depend on whose clock it is."""
+        ...
+
     async def ping(self) -> None: ...
     async def aclose(self) -> None: ...
 
@@ -115,6 +123,12 @@ class Sqlite:
     def is_dead(self, session: Session, boot_id: str, silent_ms: int) -> bool:
         return self._lock is not None
 
+    def clock(self, session: Session) -> int:
+        return now_ms()
+
+    async def lead(self) -> bool:
+        return True  # its writers go one after another anyway, and two may do the same chore
+
     async def _run(self, thread: Worker, work: Callable[[], T]) -> T:
         try:
             return await thread.run(work)
@@ -155,6 +169,8 @@ class Postgres:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._lock: asyncpg.Connection[asyncpg.Record] | None = None
         self._locked: str | None = None
+        self._leader: asyncpg.Connection[asyncpg.Record] | None = None
+        self._leads = False
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -197,10 +213,27 @@ class Postgres:
         free = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:id, 0))")
         return silent_ms > LEASE_MS or bool(session.connection().execute(free, {"id": boot_id}).scalar_one())
 
+    def clock(self, session: Session) -> int:
+        return int(session.connection().execute(text("SELECT extract(epoch FROM clock_timestamp()) * 1000")).scalar_one())
+
+    async def lead(self) -> bool:
+        try:
+            if self._leader is None or self._leader.is_closed():
+                self._leader, self._leads = await asyncpg.connect(self._url, timeout=5, command_timeout=STATEMENT_SECONDS_MAX), False
+            take = "SELECT pg_try_advisory_lock(hashtextextended('tollway:chores', 0))"
+            self._leads = bool(await self._leader.fetchval("SELECT true" if self._leads else take))
+            return self._leads
+        except LOST as error:
+            if self._leader is not None:
+                self._leader.terminate()
+            raise DatabaseUnavailable(f"Postgres: {type(error).__name__}") from error
+
     async def ping(self) -> None:
         await self.read(_ping)
 
     async def aclose(self) -> None:
+        if self._leader is not None:
+            await self._leader.close()
         if self._lock is not None:
             await self._lock.close()
         if self._pool is not None:

@@ -44,6 +44,12 @@ def orphans(session: Session, boot_ids: list[str]) -> list[CloseJob]:
     return [_end(hold) for hold in rows]
 
 
+def strays(session: Session, *, boot_id: str, before: int, live: set[str]) -> list[CloseJob]:
+    """How to end holds of this very boot, made `before` (Unix ms), whose generations are not live any more: their end was lost."""
+    own = select(Hold).where(Hold.state == OPEN, Hold.boot_id == boot_id, Hold.created_at < before).limit(BATCH_MAX)
+    return [_end(hold) for hold in session.exec(own).all() if hold.id not in live]
+
+
 def checkpoint(session: Session, progress: dict[str, dict[str, Any]]) -> None:
     """Writes the rows of live generations to their holds, all in one statement; ended holds are left alone."""
     rows = msgspec.json.encode([[id, msgspec.json.encode(row).decode()] for id, row in progress.items()]).decode()

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from gateway.generation import Generation, State
-from gateway.lifeline import Lifeline
+from gateway.lifeline import STRAY_MS, Lifeline
 from gateway.settings import Settings
 from gateway.settlement import End, Outcome, progress
 from gateway.watch import Watch
@@ -28,6 +29,7 @@ from tests import books
 from tests.books import START
 
 PRICE = books.COST.charge
+HOUR_NS = 3600 * 10**9
 NEXT_BEAT = BEAT_SECONDS + 0.8
 
 
@@ -175,6 +177,36 @@ async def test_a_second_process_on_a_sqlite_file_is_refused_and_changes_nothing(
                 await Process(other).lifeline.start()
         assert await _held(database) == 2 * PRICE
         assert await books.sql(migrated_database_url, "SELECT id FROM boot WHERE fenced = 1") == [("boot_1",)]
+
+
+async def test_a_hold_whose_end_was_lost_is_ended_by_its_own_process(database: Database) -> None:
+    """Live ones and young ones are left alone; a lost one is charged what its checkpoint says."""
+    async with running(database) as process:
+        for id in ("gen_live", "gen_lost"):
+            await process.hold(id)
+        process.stream("gen_live")
+        await database.write(recovery.checkpoint, {"gen_lost": {**books.generation("gen_lost", "acc"), "charge": PRICE}})
+        assert await process.lifeline.end_strays(now_ms()) == 0
+        assert await process.lifeline.end_strays(now_ms() + STRAY_MS + 1) == 1
+        assert await _held(database) == 2 * PRICE
+        assert (await database.read(balance, "acc")).usage == PRICE
+
+
+async def test_who_is_silent_is_judged_by_the_database_s_clock(
+    database: Database, migrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose own clock is hours ahead fences nobody."""
+    if migrated_database_url.startswith("sqlite"):
+        pytest.skip("on SQLite there is one process, and its lock decides")
+    async with books.connected(migrated_database_url) as other, running(other) as neighbour:
+        await neighbour.hold("gen_1")
+        real = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: real() + 3 * HOUR_NS)
+        async with running(database) as process:
+            await process.lifeline.recover()
+            [(beat,)] = await books.sql(migrated_database_url, f"SELECT heartbeat_at FROM boot WHERE id = '{process.ledger.boot_id}'")
+        assert abs(int(str(beat)) - real() // 1_000_000) < 60_000
+        assert await _held(database) == 2 * PRICE
 
 
 async def test_a_crash_at_every_step_of_a_start_leaves_nothing_that_the_next_start_does_not_end(database: Database) -> None:

@@ -6,8 +6,9 @@ from collections import OrderedDict
 from typing import Final
 
 import msgspec
+from sqlmodel import Session
 
-from metering import ledger
+from metering import credits, ledger
 from metering.database import Database
 from metering.tables import Account
 from policy import keys
@@ -21,7 +22,8 @@ CACHED_MAX: Final = 10_000
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """An account acting through one of its keys.
 
-    `limits` are the ledger's limit rows that every hold must also fit into, `scopes` whose budget each of them is.
+    `limits` are the ledger's limit rows that every hold must also fit into, `scopes` whose budget each of them is. At
+    `credit_expires_at` (Unix ms) some of the account's credit ends: no request after it may be held for from that.
     """
 
     account_id: str
@@ -29,6 +31,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     limits: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
+    credit_expires_at: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     expires_at: int | None = None
@@ -49,8 +52,7 @@ class Callers:
         if not token:
             raise Unauthenticated("No API key: send it as 'Authorization: Bearer sk-tw-v1-...'.")
         cached = self._cache.get(self._cache_key(token))
-        # A clock that is set back must not make a remembered key immortal.
-        caller = cached[1] if cached and 0 <= now - cached[0] < FRESH_MS else await self._look_up(token, now)
+        caller = cached[1] if cached and _fresh(*cached, now) else await self._look_up(token, now)
         if caller is None:
             raise Unauthenticated("This API key does not exist here.")
         if caller.revoked:
@@ -81,23 +83,38 @@ class Callers:
         if not keys.well_formed(token):
             raise Unauthenticated("This is not a Tollway API key: it must be sk-tw-v1- and 46 characters; a character is wrong or missing.")
         token_digest = keys.digest(token, self._pepper)
-        found = await self._database.read(keys.find, token_digest)
+        found = await self._database.read(_find, token_digest)
         if found is None:
             return None
-        key, limits = found
+        key, limits, next_expiry = found
         for limit, _ in limits:
             if limit.period_end is not None and limit.period_end <= now:
                 await self._database.write(ledger.start_period, id=limit.id, now=now)
-        return _caller(key, limits)
+        if next_expiry is not None and next_expiry <= now:
+            await self._database.write(credits.expire, account_id=key.account_id, now=now)
+            next_expiry = None  # what is left of it is held by running generations: no new one can use it
+        return _caller(key, limits, next_expiry)
 
 
-def _caller(key: Key, limits: list[tuple[Account, str]]) -> Caller:
+def _fresh(read_at: int, caller: Caller | None, now: int) -> bool:
+    """A clock that is set back must not make a remembered key immortal."""
+    expires_at = caller.credit_expires_at if caller else None
+    return 0 <= now - read_at < FRESH_MS and (expires_at is None or now < expires_at)
+
+
+def _find(session: Session, token_digest: str) -> tuple[Key, list[tuple[Account, str]], int | None] | None:
+    found = keys.find(session, token_digest)
+    return None if found is None else (*found, credits.next_expiry(session, found[0].account_id))
+
+
+def _caller(key: Key, limits: list[tuple[Account, str]], next_expiry: int | None) -> Caller:
     return Caller(
         account_id=key.account_id,
         key_id=key.id,
         kind=key.kind,
         limits=tuple(limit.id for limit, _ in limits),
         scopes=tuple(scope for _, scope in limits),
+        credit_expires_at=next_expiry,
         requests_per_minute=key.requests_per_minute,
         tokens_per_minute=key.tokens_per_minute,
         expires_at=key.expires_at,

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
-from metering import ledger
+from metering import credits, ledger
 from metering.database import Sqlite, Work
 from metering.periods import period
 from metering.tables import Account
@@ -163,3 +163,14 @@ async def test_a_budget_whose_period_is_over_starts_anew_when_its_key_calls(data
     assert (limit.posted, limit.period_start, limit.period_end) == (0, *period(reset, first_end))
     assert after.limits == before.limits == ("lim_1",)
     assert after.scopes == ("key",)
+
+
+async def test_credit_that_has_expired_admits_no_request_though_its_key_is_remembered(database: Counting, callers: Callers) -> None:
+    token = await new_key(database)
+    gift = {"account_id": "acc_1", "amount": 500, "kind": "promotional", "refundable": False, "expires_at": NOW + 10, "reason": "gift"}
+    await database.write(credits.add, id="dep_1", now=NOW, **gift)
+    assert (await callers.identify(token, NOW)).credit_expires_at == NOW + 10
+    assert (await callers.identify(token, NOW + 9)).credit_expires_at == NOW + 10
+    assert (await database.read(ledger.balance, "acc_1")).available == 500
+    assert (await callers.identify(token, NOW + 10)).credit_expires_at is None
+    assert (await database.read(ledger.balance, "acc_1")).available == 0

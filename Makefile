@@ -15,7 +15,7 @@ TOOLS := .venv/.tools
 PROD := .venv/.prod
 DEV := .venv/.dev
 
-.PHONY: help setup serve test check bench prove-crash lock
+.PHONY: help setup serve test check bench bench-ledger prove-crash lock
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -39,6 +39,9 @@ check: $(DEV) ## lint, format, types, import order, tidy rules, deploy files
 bench: $(DEV) ## Tollway beside its peers, same upstream, same load (installs the peers into .bench)
 	$(PY) -m benchmarks.setup_peers
 	$(PY) -m benchmarks.relay $(ARGS)
+
+bench-ledger: $(DEV) ## the ledger beside one transaction per step, on SQLite and on Postgres (ARGS="--seconds 10 --only postgres")
+	$(PY) -m benchmarks.ledger $(ARGS)
 
 prove-crash: $(DEV) ## kill -9 at random moments under load, and no nano-dollar is lost (ARGS="--kills 20 --database both")
 	$(PY) -m tests.prove.crash $(ARGS)

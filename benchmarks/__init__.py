@@ -10,6 +10,13 @@
     report.py       the table
     setup_peers.py  installs the peers, pinned, into `.bench/`
 
+    ledger.py           `make bench-ledger`: hold and settle on SQLite and Postgres, beside one transaction per step
+    ledger_load.py      all waiting, or so many a second
+    ledger_baseline.py  one transaction per step, as most gateways do it
+    ledger_places.py    durable databases, a fresh one for every load
+    ledger_books.py     accounts, bills, and the audit without which no figure is reported
+    ledger_report.py    the tables and the goals
+
 Rules: a peer that is missing or fails is in the table's notes with the reason; a cut or empty answer never counts as a fast one;
 what a peer had switched off is said beside its name. Linux only. Tollway runs with everything on, its peers bare.
 """

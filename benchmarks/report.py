@@ -62,15 +62,21 @@ def render(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def machine(results: Results) -> str:
+def hardware() -> str:
     cpus = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1e6
+    return (
+        f"{os.cpu_count()} cores ({cpus[0] if cpus else '?'}), {memory:.0f} GB, "
+        f"Linux {platform.release()}, Python {platform.python_version()}"
+    )
+
+
+def machine(results: Results) -> str:
     layout = (
         "the gateway has one core to itself; mock, load and database share the rest" if pinned(results) else "nothing is pinned to a core"
     )
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, `{results.command}`: {os.cpu_count()} cores ({cpus[0] if cpus else '?'}), {memory:.0f} GB, "
-        f"Linux {platform.release()}, Python {platform.python_version()}, load average {results.load_before:.1f} before; {layout}. "
+        f"{datetime.now(UTC):%Y-%m-%d}, `{results.command}`: {hardware()}, load average {results.load_before:.1f} before; {layout}. "
         f"Rounds: {results.sizes.rounds}, each gateway alone and as a fresh process, the order rotated; medians over the rounds."
     )
 

@@ -4,6 +4,9 @@ READ COMMITTED is enough: the lock re-reads the newest row version, and every de
 A hold takes room in all its buckets or in none. Requests that one bucket refuses still count in the running sum of the others: the
 statement is conservative, and what it refuses in a batch is tried once more alone. A charge counts in the period that it falls in: it
 starts a limit's new period if nothing has yet, and one that is older than the present period leaves the limit alone.
+
+`state + 0 = 0` is `state = 0` for the eyes of the planner, who would otherwise walk through the index of open holds, dead rows and all,
+instead of looking up each id (measured with 300,000 ended holds: batches of 200 take 17 ms instead of 61).
 """
 
 from typing import Any, Final, TypeAlias
@@ -26,7 +29,8 @@ run AS MATERIALIZED (SELECT w.id, w.bucket, COALESCE(a.room, 0) AS room, COALESC
         COALESCE(a.room, 0) - w.amount - COALESCE(SUM(w.amount)
         OVER (PARTITION BY w.bucket ORDER BY w.ord ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS rest
         FROM want w LEFT JOIN acct a ON a.id = w.bucket),
-fit AS MATERIALIZED (SELECT id, MIN(rest) >= 0 AS fits FROM run GROUP BY id),"""
+fit AS MATERIALIZED (SELECT DISTINCT ON (id) id, rest >= 0 AS fits, bucket, room, held FROM run
+        ORDER BY id, rest, bucket COLLATE "C"),"""
 
 # From the locked values: an UPDATE tests its CHECK constraints on the statement's snapshot first, where there may be less room.
 _UPDATE_HELD: Final = """
@@ -35,9 +39,9 @@ moved AS (UPDATE account a SET posted = t.posted, held = t.held + s.amount, over
         JOIN acct t ON t.id = s.bucket WHERE a.id = t.id)"""
 
 _ANSWER: Final = """
-SELECT f.id, (d.id IS NOT NULL) AS done, f.fits, t.bucket, t.room::bigint AS room, t.held, e.amount AS existing
-FROM fit f LEFT JOIN done d USING (id) LEFT JOIN hold e ON e.id = f.id AND e.state = 0,
-LATERAL (SELECT bucket, room, held FROM run WHERE run.id = f.id ORDER BY rest, bucket COLLATE "C" LIMIT 1) t"""
+SELECT f.id, (d.id IS NOT NULL) AS done, f.fits, f.bucket, f.room::bigint AS room, f.held,
+    CASE WHEN d.id IS NULL THEN (SELECT e.amount FROM hold e WHERE e.id = f.id AND e.state + 0 = 0) END AS existing
+FROM fit f LEFT JOIN done d USING (id)"""
 
 HOLD: Final = f"""WITH
 req AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
@@ -49,18 +53,20 @@ done AS (INSERT INTO hold (id, account_id, limits, amount, state, charge, boot_i
 
 EXTEND: Final = f"""WITH
 req AS MATERIALIZED (SELECT r.id, h.account_id, h.limits, GREATEST(r.target - h.amount, 0) AS amount, h.amount AS before, r.ord
-        FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS r(id, target, ord) JOIN hold h ON h.id = r.id AND h.state = 0),{_FIT}
+        FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS r(id, target, ord)
+        JOIN hold h ON h.id = r.id AND h.state + 0 = 0),{_FIT}
 done AS (UPDATE hold h SET amount = h.amount + r.amount FROM req r JOIN fit USING (id)
-        WHERE h.id = r.id AND fits AND r.amount > 0 AND h.state = 0 AND h.amount = r.before RETURNING h.id),{_UPDATE_HELD}{_ANSWER}"""
+        WHERE h.id = r.id AND fits AND r.amount > 0 AND h.state + 0 = 0 AND h.amount = r.before
+        RETURNING h.id),{_UPDATE_HELD}{_ANSWER}"""
 
 CLOSE: Final = f"""WITH
 req AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[]) AS r(id, charge, state)),
 want AS MATERIALIZED (SELECT h.id, b.bucket FROM hold h JOIN req USING (id),
-        LATERAL unnest(h.account_id || string_to_array(NULLIF(h.limits, ''), ',')) AS b(bucket) WHERE h.state = 0),
+        LATERAL unnest(h.account_id || string_to_array(NULLIF(h.limits, ''), ',')) AS b(bucket) WHERE h.state + 0 = 0),
 acct AS MATERIALIZED (SELECT id FROM account WHERE id IN (SELECT bucket FROM want) ORDER BY id FOR NO KEY UPDATE),
 done AS (UPDATE hold h SET state = r.state, charge = LEAST(r.charge, h.amount), closed_at = $4
         FROM req r, (SELECT count(*) FROM acct) AS locked
-        WHERE h.id = r.id AND h.state = 0 RETURNING h.id, h.account_id, h.amount, h.charge, h.state),
+        WHERE h.id = r.id AND h.state + 0 = 0 RETURNING h.id, h.account_id, h.amount, h.charge, h.state),
 entries AS (INSERT INTO entry (transaction_id, leg, account_id, amount, kind, at)
         SELECT id, 0, account_id, -charge, 'charge', $4::bigint FROM done WHERE charge > 0
         UNION ALL SELECT id, 1, '{REVENUE}', charge, 'charge', $4::bigint FROM done WHERE charge > 0),
@@ -132,8 +138,10 @@ async def _extend(connection: Connection, jobs: list[ExtendJob]) -> dict[str, Ou
         row = found.get(job.id)
         if row is None:
             outcomes[job.id] = Refused("", 0)
-        elif row["done"] or row["existing"] >= job.target:
-            outcomes[job.id] = Held(max(job.target, row["existing"]))
+        elif row["done"]:
+            outcomes[job.id] = Held(job.target)
+        elif row["existing"] >= job.target:
+            outcomes[job.id] = Held(row["existing"])
         else:
             outcomes[job.id] = await _extend_alone(connection, job, row, batched=len(jobs) > 1)
     return outcomes

@@ -13,7 +13,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
 from gateway import openapi
-from gateway.api import account, models
+from gateway.api import account, ledger, models, usage
 from gateway.api.chat import chat_completions
 from gateway.asgi import Receive, Scope, send_problem
 from gateway.errors import Problem, problem
@@ -93,6 +93,9 @@ def _litestar(settings: Settings) -> Litestar:
             account.get_key,
             account.get_credits,
             account.get_generation,
+            ledger.get_proof,
+            usage.export_usage,
+            usage.get_activity,
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _http_error, Exception: _error},

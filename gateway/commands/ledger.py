@@ -5,7 +5,9 @@ import sys
 import click
 import msgspec
 
+from gateway.commands.proof import ledger_check_proof, ledger_checkpoint
 from gateway.commands.running import Json, migrated, run, show_rows
+from gateway.commands.statement import ledger_statement
 from gateway.settings import Settings
 from metering import verify
 from metering.money import now_ms
@@ -15,6 +17,11 @@ from metering.verify import Check
 @click.group("ledger")
 def ledger_group() -> None:
     """The ledger."""
+
+
+ledger_group.add_command(ledger_statement)
+ledger_group.add_command(ledger_checkpoint)
+ledger_group.add_command(ledger_check_proof)
 
 
 @ledger_group.command("verify")

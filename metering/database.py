@@ -8,6 +8,7 @@ A function is plain and synchronous, so nothing can be awaited inside a transact
 (WAL, synchronous=FULL) and one reader beside it. Postgres: SQLAlchemy over asyncpg, and a small asyncpg pool for the batches.
 """
 
+import asyncio
 import fcntl
 import sqlite3
 from collections.abc import Callable
@@ -167,6 +168,7 @@ class Postgres:
             connect_args=options,
         )
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
         self._lock: asyncpg.Connection[asyncpg.Record] | None = None
         self._locked: str | None = None
         self._leader: asyncpg.Connection[asyncpg.Record] | None = None
@@ -190,12 +192,16 @@ class Postgres:
 
     async def commit(self, jobs: list[Job]) -> list[Outcome]:
         try:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=2, timeout=5, command_timeout=STATEMENT_SECONDS_MAX)
-            async with self._pool.acquire() as connection:
+            async with (await self._opened_pool()).acquire() as connection:
                 return await batch_postgres.run(connection, jobs, now_ms())
         except LOST as error:
             raise DatabaseUnavailable(f"Postgres: {type(error).__name__}") from error
+
+    async def _opened_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=2, timeout=5, command_timeout=STATEMENT_SECONDS_MAX)
+            return self._pool
 
     async def live(self, boot_id: str) -> None:
         try:

@@ -17,6 +17,10 @@ def _options(retention: str) -> dict[str, Any]:
     return {"sqlite_strict": True, "info": {"retention": retention}}
 
 
+def _where(condition: str) -> dict[str, Any]:
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
+
+
 class Account(SQLModel, table=True):
     """A balance. `prepaid`: posted - held + overdraft >= 0, always. `limit` (a key's budget): posted = -spent, overdraft = the limit."""
 
@@ -67,7 +71,9 @@ class Hold(SQLModel, table=True):
 class Entry(SQLModel, table=True):
     """One leg of a transaction. Rows are only ever added (a trigger refuses anything else); the legs of a transaction sum to zero.
 
-    Leg 0 is the customer's, leg 1 the house's: `house:revenue`, `house:cash`, `house:promotion` exist only here.
+    Leg 0 is the customer's, leg 1 the house's; the house's accounts exist only here. `house:revenue`: charges. `house:cash`: money paid in,
+    refunded or taken back. `house:promotion`: credit given away, less what of it expired or was taken back. `house:expired`: paid credit
+    that expired unused, which is the house's and was never earned by a generation.
     """
 
     __tablename__ = "entry"
@@ -97,6 +103,7 @@ class Credit(SQLModel, table=True):
         CheckConstraint("remaining >= 0 AND remaining <= amount", name="credit_remaining"),
         CheckConstraint("refundable = 0 OR kind = 'paid'", name="credit_refundable"),
         Index("credit_account", "account_id"),
+        Index("credit_expiring", "expires_at", **_where("remaining > 0 AND expires_at IS NOT NULL")),
         _options("billing"),
     )
     id: str = Field(primary_key=True, sa_type=Text)
@@ -113,7 +120,11 @@ class Seal(SQLModel, table=True):
     """The place of an entry (its customer's leg) in its account's chain: `hash` covers the entry and the hash before it."""
 
     __tablename__ = "seal"
-    __table_args__ = (Index("seal_transaction", "transaction_id", unique=True), {**_options("billing"), "sqlite_with_rowid": False})
+    __table_args__ = (
+        Index("seal_transaction", "transaction_id", unique=True),
+        Index("seal_moment", "account_id", "sealed_at", "seq"),
+        {**_options("billing"), "sqlite_with_rowid": False},
+    )
     account_id: str = Field(primary_key=True, sa_type=Text)
     seq: int = Field(primary_key=True, sa_type=BIG, sa_column_kwargs={"autoincrement": False})
     transaction_id: str = Field(sa_type=Text)

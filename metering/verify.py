@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import text
 from sqlmodel import Session
 
+from metering import verify_seals
 from metering.batch import OPEN, REVENUE, SETTLED, VOID
 from metering.price import UNITS, Price, cost
 from metering.usage import Usage
@@ -114,6 +115,22 @@ _I12: Final = _Rule(
     GROUP BY id HAVING SUM(amount) <> 0""",
 )
 
+_I15: Final = _Rule(
+    "I15",
+    "What remains of an account's credits covers its balance, is never above what was given, and every deposit is one credit.",
+    "credits",
+    "SELECT COUNT(*) FROM credit",
+    # A credit named opening_<account> stands for all that was deposited before there were credits.
+    """SELECT id FROM (SELECT id, posted AS amount FROM account WHERE kind = 'prepaid' AND posted > 0
+        UNION ALL SELECT account_id, -remaining FROM credit) s GROUP BY id HAVING SUM(amount) > 0
+    UNION SELECT id FROM credit WHERE remaining < 0 OR remaining > amount
+    UNION SELECT c.id FROM credit c LEFT JOIN entry e ON e.transaction_id = c.id AND e.leg = 0
+        WHERE c.id <> 'opening_' || c.account_id
+        AND (e.kind IS NULL OR e.kind <> 'deposit' OR e.account_id <> c.account_id OR e.amount <> c.amount)
+    UNION SELECT e.transaction_id FROM entry e LEFT JOIN credit c ON c.id IN (e.transaction_id, 'opening_' || e.account_id)
+        WHERE e.leg = 0 AND e.kind = 'deposit' AND e.amount > 0 AND e.account_id NOT LIKE 'house:%' AND c.id IS NULL""",
+)
+
 _NAMED: Final = {
     "sqlite": """SELECT h.amount, h.charge, h.state, h.closed_at, j.value AS bucket
         FROM hold h, json_each('["' || replace(h.limits, ',', '","') || '"]') j WHERE h.limits <> ''""",
@@ -137,7 +154,8 @@ def verify(session: Session, *, now: int) -> list[Check]:
     if session.connection().dialect.name == "postgresql":
         session.connection().execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
     rules = [_follow(session, rule) for rule in (_I1, _I2, _I3, _I4, _I5, _I6)]
-    return [*rules, _prices(session), _append_only(session), _open_holds(session, now), _follow(session, _I12)]
+    others = [_prices(session), _append_only(session), _open_holds(session, now)]
+    return [*rules, *others, _follow(session, _I12), _follow(session, _I15), _seals(session, now)]
 
 
 def _follow(session: Session, rule: _Rule) -> Check:
@@ -201,6 +219,11 @@ def _open_holds(session: Session, now: int) -> Check:
     rows = list(session.connection().execute(listed, {"too_old": too_old}).scalars())
     age = f", the oldest {max(0, now - oldest) // 1000:,} s old" if number else ""
     return _check("I11", f"No hold has been open for more than {HOLD_MINUTES_MAX} minutes.", f"{number:,} open holds{age}", rows, wrong)
+
+
+def _seals(session: Session, now: int) -> Check:
+    found = verify_seals.recompute(session, now=now, rows_max=ROWS_MAX)
+    return _check("I16", verify_seals.CLAIM, found.figure, found.rows, found.wrong)
 
 
 def _check(id: str, claim: str, figure: str, rows: list[str], wrong: int) -> Check:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 from sqlmodel import Session
 
-from metering import generations, ledger
+from metering import credits, generations, ledger
 from metering.batch import Column
 from metering.database import Database, open_database
 from metering.price import Cost, Price, cost
@@ -49,9 +49,17 @@ async def fund(database: Database, account_id: str, amount: int) -> None:
     def work(session: Session) -> None:
         ledger.open_account(session, id=account_id, now=START)
         if amount:
-            ledger.deposit(session, id=f"dep_{account_id}", account_id=account_id, amount=amount, kind="deposit", reason="test", now=START)
+            credits.add(session, id=f"dep_{account_id}", account_id=account_id, amount=amount, reason="test", now=START)
 
     await database.write(work)
+
+
+def move(session: Session, *, id: str, account_id: str, amount: int, now: int) -> None:
+    """Adds credit, or takes it back if `amount` is negative."""
+    if amount < 0:
+        credits.take_back(session, id=id, account_id=account_id, amount=-amount, reason="test", now=now)
+    else:
+        credits.add(session, id=id, account_id=account_id, amount=amount, reason="test", now=now)
 
 
 async def limit(database: Database, id: str, amount: int, *, reset: str | None = None, now: int = START) -> None:

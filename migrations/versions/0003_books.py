@@ -12,6 +12,7 @@ BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 STRICT = {"sqlite_strict": True}
 ROLES = "role IN ('owner', 'admin', 'developer', 'billing', 'viewer')"
 CUSTOMERS_LEG = sa.text("leg = 0")
+EXPIRING = sa.text("remaining > 0 AND expires_at IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -31,9 +32,11 @@ def upgrade() -> None:
         **STRICT,
     )
     op.create_index("credit_account", "credit", ["account_id"])
+    op.create_index("credit_expiring", "credit", ["expires_at"], postgresql_where=EXPIRING, sqlite_where=EXPIRING)
     op.execute(
         """INSERT INTO credit (id, account_id, kind, refundable, amount, remaining, created_at)
-        SELECT 'opening_' || id, id, 'paid', 1, posted, posted, created_at FROM account WHERE kind = 'prepaid' AND posted > 0"""
+        SELECT 'opening_' || id, id, 'paid', 1, posted, posted, created_at FROM account WHERE kind = 'prepaid'
+        AND (posted > 0 OR (posted = 0 AND EXISTS (SELECT 1 FROM entry WHERE entry.account_id = account.id)))"""
     )
     op.create_table(
         "project",
@@ -76,6 +79,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("seal_transaction", "seal", ["transaction_id"], unique=True)
+    op.create_index("seal_moment", "seal", ["account_id", "sealed_at", "seq"])
     op.create_index("entry_at", "entry", ["at"], postgresql_where=CUSTOMERS_LEG, sqlite_where=CUSTOMERS_LEG)
     op.create_table(
         "signed_checkpoint",

@@ -8,15 +8,17 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import Session
 
+from metering import credits
 from metering.database import Database
-from metering.ledger import Ledger, deposit
+from metering.ledger import Ledger
 from metering.money import now_ms
 from metering.usage import Usage
 from metering.verify import ROWS_MAX, Check, verify
 from tests import books
 
-IDS = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I10", "I11", "I12"]
+IDS = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I10", "I11", "I12", "I15", "I16"]
 ENTRY = "INSERT INTO entry (transaction_id, leg, account_id, amount, kind, at) VALUES"
+CREDIT = "INSERT INTO credit (id, account_id, kind, refundable, amount, remaining, created_at) VALUES"
 MINUTE = 60_000
 
 
@@ -31,8 +33,9 @@ async def history(database: Database) -> None:
     """Two accounts, two limits, and a generation for every way to end, one of them still open."""
     await books.fund(database, "acc_rich", 10**10)
     await books.fund(database, "acc_poor", 1000)
-    withdrawal = {"id": "back", "account_id": "acc_rich", "amount": -5, "kind": "refund", "reason": "test", "now": books.START}
-    await database.write(deposit, **withdrawal)
+    gift = {"kind": "promotional", "refundable": False, "expires_at": 2 * books.START, "reason": "test", "now": books.START}
+    await database.write(credits.add, id="gift", account_id="acc_rich", amount=100, **gift)
+    await database.write(credits.take_back, id="back", account_id="acc_rich", amount=5, reason="test", now=books.START)
     await books.limit(database, "lim_ever", 10**9)
     await books.limit(database, "lim_day", 10**9, reset="daily", now=now_ms())
     ledger = Ledger(database, "boot_1")
@@ -67,22 +70,24 @@ async def test_true_books_are_right_and_the_figures_say_what_was_counted(databas
     checks = await _verified(database)
     assert _red(checks) == []
     figures = {check.id: check.figure for check in checks}
-    assert figures["I1"] == "6 transactions"
+    assert figures["I1"] == "7 transactions"
     assert figures["I2"] == "4 accounts and limits"
     assert figures["I7"] == "4 generations"
     assert figures["I11"].startswith("1 open holds, the oldest ")
     assert figures["I12"] == "3 charges"
+    assert figures["I15"] == "3 credits"
     assert msgspec.json.decode(msgspec.json.encode(checks), type=list[Check]) == checks
 
 
 TAMPERED = [
     pytest.param("I1", "dep_acc_rich", [f"{ENTRY} ('dep_acc_rich', 2, 'house:cash', 5, 'deposit', 0)"], id="a-leg-too-many"),
     pytest.param(
-        "I2", "acc_rich", [f"{ENTRY} ('dep_2', 0, 'acc_rich', 7, 'deposit', 0), ('dep_2', 1, 'house:cash', -7, 'deposit', 0)"],
+        "I2", "acc_rich", [f"{ENTRY} ('dep_2', 0, 'acc_rich', 7, 'deposit', 0), ('dep_2', 1, 'house:cash', -7, 'deposit', 0)",
+        f"{CREDIT} ('dep_2', 'acc_rich', 'paid', 1, 7, 7, 0)"],
         id="a-deposit-that-was-not-posted",
     ),
     pytest.param(
-        "I2", "acc_gone", [f"{ENTRY} ('dep_2', 0, 'acc_gone', 7, 'deposit', 0), ('dep_2', 1, 'house:cash', -7, 'deposit', 0)"],
+        "I2", "acc_gone", [f"{ENTRY} ('dep_2', 0, 'acc_gone', -7, 'refund', 0), ('dep_2', 1, 'house:cash', 7, 'refund', 0)"],
         id="money-of-nobody",
     ),
     pytest.param("I2", "lim_ever", ["UPDATE account SET posted = posted - 1 WHERE id = 'lim_ever'"], id="a-limit-spent-twice"),
@@ -104,6 +109,13 @@ TAMPERED = [
     pytest.param("I7", "gen_short", ["UPDATE generation SET price_id = NULL WHERE id = 'gen_short'"], id="no-price"),
     pytest.param("I7", "gen_void", ["UPDATE generation SET remainder = 1 WHERE id = 'gen_void'"], id="a-void-that-cost-something"),
     pytest.param("I12", "acc_rich", ["DELETE FROM generation WHERE id = 'gen_settled'"], id="a-charge-nobody-sees"),
+    pytest.param("I15", "acc_rich", ["UPDATE credit SET remaining = 10 WHERE id = 'dep_acc_rich'"], id="credit-below-the-balance"),
+    pytest.param("I15", "gift", ["UPDATE credit SET remaining = amount + 1 WHERE id = 'gift'"], id="more-left-than-was-given"),
+    pytest.param("I15", "gift", ["UPDATE credit SET remaining = -1 WHERE id = 'gift'"], id="less-left-than-nothing"),
+    pytest.param("I15", "gift", ["UPDATE credit SET amount = amount + 1 WHERE id = 'gift'"], id="a-credit-larger-than-its-deposit"),
+    pytest.param("I15", "gift", ["UPDATE credit SET account_id = 'acc_poor' WHERE id = 'gift'"], id="credit-of-another-account"),
+    pytest.param("I15", "made_up", [f"{CREDIT} ('made_up', 'acc_rich', 'paid', 1, 7, 7, 0)"], id="a-credit-that-nobody-deposited"),
+    pytest.param("I15", "dep_acc_poor", ["DELETE FROM credit WHERE id = 'dep_acc_poor'"], id="a-deposit-that-is-no-credit"),
 ]  # fmt: skip
 
 
@@ -120,7 +132,7 @@ async def test_tampering_turns_one_check_red_and_names_the_row(
 
 def _unguarded(url: str) -> list[str]:
     """SQLite ignores CHECK constraints when asked to; Postgres has to lose them."""
-    names = {"account": "account_never_below_zero", "hold": "hold_charge"}
+    names = {"account": "account_never_below_zero", "hold": "hold_charge", "credit": "credit_remaining"}
     return [] if url.startswith("sqlite") else [f"ALTER TABLE {table} DROP CONSTRAINT {name}" for table, name in names.items()]
 
 

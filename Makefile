@@ -15,7 +15,7 @@ TOOLS := .venv/.tools
 PROD := .venv/.prod
 DEV := .venv/.dev
 
-.PHONY: help setup serve test check bench bench-ledger prove-crash lock
+.PHONY: help setup serve test check bench bench-ledger prove prove-crash prove-crowd prove-ledger prove-mutation prove-points lock
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -43,8 +43,23 @@ bench: $(DEV) ## Tollway beside its peers, same upstream, same load (installs th
 bench-ledger: $(DEV) ## the ledger beside one transaction per step, on SQLite and on Postgres (ARGS="--seconds 10 --only postgres")
 	$(PY) -m benchmarks.ledger $(ARGS)
 
-prove-crash: $(DEV) ## kill -9 at random moments under load, and no nano-dollar is lost (ARGS="--kills 20 --database both")
-	$(PY) -m tests.prove.crash $(ARGS)
+prove: LONG := --kills 200 --postgres-kills 20 --stops 10
+prove: prove-points prove-crowd prove-ledger prove-crash prove-mutation ## every long proof, written to docs/scorecard.md with ARGS=--scorecard
+
+prove-crash: $(DEV) ## kill -9 at random moments under load, and no nano-dollar is lost (ARGS="--kills 200 --postgres-kills 20 --stops 10")
+	$(PY) -m tests.prove.crash $(LONG) $(ARGS)
+
+prove-crowd: $(DEV) ## a thousand requests at once on money for a hundred, over three gateways
+	$(PY) -m tests.prove.crowd $(ARGS)
+
+prove-ledger: $(DEV) ## random steps against SQLite, Postgres and a model, which must agree (ARGS="--examples 2000 --steps 50 --seed 1")
+	$(PY) -m tests.prove.ledger $(ARGS)
+
+prove-mutation: $(DEV) ## small wrong changes to the ledger, each of which a test must notice (ARGS="--sample 100 --seed 1")
+	$(PY) -m tests.prove.mutation $(ARGS)
+
+prove-points: $(DEV) ## a request is ended at every point at which it waits, and the books are right (ARGS="--every 5")
+	$(PY) -m tests.prove.points $(ARGS)
 
 # Dev is resolved first; the smaller files start from its pins and so stay subsets of it.
 lock: $(TOOLS) ## resolve the dependencies anew (ARGS=--upgrade for the newest)

@@ -9,6 +9,7 @@
     streaming.py     events -> SSE, or collected -> JSON
     errors.py        the one table from error class to HTTP status, type and code
     lifeline.py      heartbeat, checkpoints, recovery of holds whose process died
+    workers.py       the chores: sealing, checkpoints, expiry, pruning; beside the requests or in `tollway worker`
     services.py      everything that is opened at start and closed in reverse
 
 Invariants:

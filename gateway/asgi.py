@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.errors import BadRequest, ClientGone, Problem
 from gateway.streaming import Send, Writer
+from gateway.timing import Timing
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -49,8 +50,8 @@ async def read_body(receive: Receive, headers: dict[bytes, bytes], *, bytes_max:
     return b"".join(parts)
 
 
-async def send_problem(send: Send, problem: Problem, headers: list[tuple[bytes, bytes]]) -> None:
-    await Writer(send, headers).json(problem.status, problem.body(), problem.headers)
+async def send_problem(send: Send, problem: Problem, headers: list[tuple[bytes, bytes]], timing: Timing | None = None) -> None:
+    await Writer(send, headers, timing=timing).json(problem.status, problem.body(), problem.headers)
 
 
 async def _receive(receive: Receive, seconds: float) -> dict[str, Any]:

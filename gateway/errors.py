@@ -17,11 +17,13 @@ from policy.errors import (
     AlreadyAsked,
     Forbidden,
     InvalidPreferences,
+    InvalidRules,
     KeyReused,
     LimitExceeded,
     NoEndpoint,
     Unauthenticated,
     UnknownModel,
+    UnknownPreset,
 )
 from providers.errors import ProviderError, ProviderOverloaded, ProviderRefusedKey, ProviderTimeout, RequestRefused
 
@@ -49,7 +51,7 @@ class BadRequest(Exception):
 
 
 class Busy(Exception):
-    """This process takes no more work at the moment."""
+    """This process takes no more work at the moment; the text says why."""
 
 
 class ClientGone(Exception):
@@ -90,6 +92,10 @@ def problem(error: BaseException) -> Problem:
         return Problem(404, error.message, metadata, "model")
     if isinstance(error, UnknownModel):
         return _unknown_model(error)
+    if isinstance(error, UnknownPreset):
+        return _unknown_preset(error)
+    if isinstance(error, InvalidRules):
+        return Problem(400, error.message, {"error_type": "invalid_request"}, "rules")
     if isinstance(error, InvalidPreferences):
         return Problem(400, error.message, {"error_type": "invalid_request"}, "provider")
     for kind, status, error_type in _PLAIN:
@@ -114,7 +120,7 @@ _PLAIN: Final[list[tuple[type[Exception], int, str]]] = [
     (LedgerBusy, 503, "provider_overloaded"),
     (DatabaseUnavailable, 503, "server"),
 ]
-_RETRY: Final = {503: {"retry-after": "1"}}
+_RETRY: Final = {503: {"retry-after": "2"}}
 
 
 def provider_problem(error: ProviderError, provider_name: str | None = None) -> Problem:
@@ -185,10 +191,17 @@ def credits_exhausted() -> Problem:
 
 
 def _limited(error: LimitExceeded) -> Problem:
-    seconds = error.retry_after_seconds
-    metadata = {"error_type": "rate_limit_exceeded", "limit_source": "tollway_key_limit", "retry_after_seconds": seconds}
-    message = f"Rate limit exceeded: more than {error.limit} {error.what} with this key. Try again in {seconds} s."
+    seconds, (words, source) = error.retry_after_seconds, _LIMITED[error.whose]
+    metadata = {"error_type": "rate_limit_exceeded", "limit_source": source, "retry_after_seconds": seconds}
+    message = f"Rate limit exceeded: more than {error.limit} {error.what} {words}. Try again in {seconds} s."
     return Problem(429, message, metadata, headers={"retry-after": str(seconds)})
+
+
+_LIMITED: Final = {
+    "key": ("with this key", "tollway_key_limit"),
+    "account": ("with all keys of this account", "tollway_account_limit"),
+    "free_tier": ("before an account has paid credit", "tollway_free_tier_limit"),
+}
 
 
 def _already_asked(error: AlreadyAsked) -> Problem:
@@ -224,3 +237,9 @@ def _unknown_model(error: UnknownModel) -> Problem:
     name = error.model.reveal()[:200]
     hint = f" Did you mean {' or '.join(error.close)}?" if error.close else " GET /v1/models lists what can be used."
     return Problem(400, f"{name} is not a valid model ID.{hint}", {"error_type": "invalid_request", "close": error.close}, "model")
+
+
+def _unknown_preset(error: UnknownPreset) -> Problem:
+    hint = f" Did you mean {' or '.join(error.close)}?" if error.close else " GET /v1/account/routing shows what it has."
+    message = f"This account has no {error.kind} {error.name.reveal()[:100]!r}.{hint}"
+    return Problem(400, message, {"error_type": "invalid_request", "close": error.close}, "model")

@@ -17,8 +17,11 @@ from typing import Any, Final
 import msgspec
 
 from gateway.streaming import Reply
+from gateway.timing import Timing
 from policy.caller import Caller
 from policy.idempotency import Claim
+from policy.route import Plan
+from policy.sticky import Conversation
 from providers.provider import ChatRequest
 
 
@@ -83,6 +86,9 @@ class Generation:
         origin: str | None = None,
         title: str | None = None,
         claim: Claim | None = None,
+        session_id: str | None = None,
+        traced: bool = False,
+        timing: Timing | None = None,
     ) -> None:
         self.id = id
         self.request = request
@@ -92,6 +98,12 @@ class Generation:
         self.origin = origin
         self.title = title
         self.claim = claim
+        self.session_id = session_id
+        self.traced = traced
+        self.timing = timing or Timing(clock)
+        self.plan: Plan | None = None
+        self.conversation: Conversation | None = None
+        self.sticky: str | None = None
         self.attempts: list[Attempt] = []
         self.state = State.NEW
         self.started = clock

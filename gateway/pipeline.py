@@ -1,4 +1,4 @@
-"""One request, start to finish: plan -> hold -> attempt -> meter -> settle -> record. Read this file first.
+"""One request, start to finish: route -> hold -> attempt -> meter -> settle -> record. Read this file first.
 
 `answer` runs as the generation's own task (see `generation.py`). Everything that can refuse happens before the first content leaves;
 afterwards there is only draining, and whatever ends the relay, the settlement follows.
@@ -16,13 +16,16 @@ from gateway.generation import Attempt, Generation, Interrupt, Interrupted, Stat
 from gateway.idempotency import once
 from gateway.labels import Labels
 from gateway.reserve import Paid, reserve
+from gateway.routing import remember, routed
 from gateway.services import Services
 from gateway.settlement import End, Outcome
+from gateway.trace import trace_object
+from gateway.trials import next_of, observed
 from metering.errors import InsufficientCredits, LedgerBusy
 from metering.meter import Meter
 from metering.money import now_ms
 from policy import limits
-from policy.route import Plan, output_max, plan
+from policy.route import Plan, output_max
 from providers import prompt
 from providers.errors import ProviderError, ProviderTimeout, RequestRefused
 from providers.provider import Call, ChatRequest, Endpoint, Event
@@ -48,33 +51,21 @@ async def answer(generation: Generation, at: Services) -> None:
 
 
 async def _answer(generation: Generation, at: Services) -> None:
-    """Plan and limits; then the paid part; then the limits learn what was really used."""
-    caller, used = generation.caller, 0
-    route = plan(generation.request, at.catalog, keys=at.provider_keys.keys())
+    """Route and limits; then the paid part; then the limits learn what was really used."""
+    scopes, id, taken_ms, used = generation.caller.limits, generation.id, generation.created_ms, 0
+    route = await routed(generation, at)
     estimate = generation.request.prompt_tokens_estimate
-    await limits.admit(
-        at.limits,
-        caller.key_id,
-        requests_per_minute=caller.requests_per_minute,
-        tokens_per_minute=caller.tokens_per_minute,
-        tokens=estimate,
-        now_ms=generation.created_ms,
-    )
+    if scopes:
+        await limits.enter(at.limits, scopes, tokens=estimate, holder=id, now_ms=taken_ms)
+    _lap(generation, "route")
     try:
         if generation.claim is None:
             used = await _paid(generation, route, at)
         else:
             used = await once(generation, generation.claim, partial(_paid, generation, route, at), at)
     finally:
-        await limits.settle_tokens(
-            at.limits,
-            caller.key_id,
-            tokens_per_minute=caller.tokens_per_minute,
-            tokens=estimate,
-            used=used,
-            taken_ms=generation.created_ms,
-            now_ms=now_ms(),
-        )
+        if scopes:
+            await limits.leave(at.limits, scopes, tokens=estimate, used=used, holder=id, taken_ms=taken_ms, now_ms=now_ms())
 
 
 async def _paid(generation: Generation, route: Plan, at: Services) -> int:
@@ -86,31 +77,36 @@ async def _paid(generation: Generation, route: Plan, at: Services) -> int:
     except BaseException:
         at.ledger.void_later(generation.id)
         raise
+    _lap(generation, "hold")
     try:
         end = await relay(generation, paid, at)
     except BaseException:
         await at.ledger.void(generation.id, generation=None)
         raise
     receipt = await settlement.settle(generation, end, at)
+    _lap(generation, "settle")
+    trace = trace_object(generation) if generation.traced else None
     if end.problem is not None:
+        if trace is not None:
+            end.problem.metadata["tollway_trace"] = trace
         await generation.reply.fail(end.problem, {**end.labels.broken(), "usage": receipt.usage} if end.labels else None)
     else:
         assert end.labels is not None
-        await generation.reply.finish(receipt.usage, end.labels.chunk([]))
+        await generation.reply.finish(receipt.usage, end.labels.chunk([]), trace)
+    await remember(generation, end, at)
     return receipt.tokens
 
 
 async def relay(generation: Generation, paid: Paid, at: Services) -> End:
     """Tries the endpoints in order until one has given content; then its end is the end."""
-    end, refused_by = End(outcome=Outcome.FAILED), set[str]()
-    for endpoint, tokens in paid:
-        if endpoint.model.id in refused_by:
-            continue
+    end, left = End(outcome=Outcome.FAILED), paid
+    while left and len(generation.attempts) < ATTEMPTS_MAX and (place := next_of(left, generation, at)) is not None:
+        endpoint, tokens = left[place]
         end = await attempt(generation, endpoint, tokens, at)
-        if end.final or len(generation.attempts) == ATTEMPTS_MAX:
+        if end.final:
             break
-        if isinstance(end.error, RequestRefused):
-            refused_by.add(endpoint.model.id)
+        refused = isinstance(end.error, RequestRefused)  # then another provider of the same model would say the same
+        left = tuple(each for each in left if each[0] is not endpoint and not (refused and each[0].model is endpoint.model))
     if end.problem is not None and len(generation.attempts) > 1:
         end.problem.metadata["previous_errors"] = [
             {"provider": tried.provider, "code": tried.error_class, "status": tried.status} for tried in generation.attempts[:-1]
@@ -144,10 +140,19 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
         api_key=at.provider_keys.get(endpoint.provider.api_key_env or ""),
         max_tokens=_limit(request, endpoint, tokens_max if request.stream else tokens),
         generation_id=generation.id,
+        on_connect=partial(_lap, generation, "connect"),
     )
+    with observed(generation, end, record, at):
+        await _try(generation, call, end, Extension(generation, endpoint, tokens, meter, at), record, at)
+    return end
+
+
+async def _try(generation: Generation, call: Call, end: End, extension: Extension, record: Attempt, at: Services) -> None:
+    """Whatever ends it becomes an `end`."""
+    clock = asyncio.get_running_loop().time
     try:
         with generation.relaying(clock()):
-            await _pump(generation, call, end, Extension(generation, endpoint, tokens, meter, at), record, at)
+            await _pump(generation, call, end, extension, record, at)
         record.status = 200
     except Interrupted as interrupted:
         _interrupted(end, interrupted.why)
@@ -160,7 +165,6 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
     record.ended_ms = _ms(clock() - generation.started)
     record.status = record.status or (end.error.status if end.error else None)
     record.error_class = type(end.error).__name__ if end.error else end.interrupt.name.lower() if end.interrupt else None
-    return end
 
 
 def _limit(request: ChatRequest, endpoint: Endpoint, tokens: int) -> int | None:
@@ -180,6 +184,7 @@ async def _pump(generation: Generation, call: Call, end: End, extension: Extensi
             generation.heard = clock()
             if batch and generation.state is State.DISPATCHED:
                 record.first_byte_ms = _ms(generation.heard - generation.started)
+                _lap(generation, "provider")
                 generation.state = State.ANSWERING
             held_back += await _counted(batch, call, end, extension)
             extension.look_ahead()
@@ -237,6 +242,10 @@ def _failed(end: End, error: ProviderError) -> None:
     end.error = error
     end.final = end.relayed
     end.problem = provider_problem(error, end.endpoint.provider.name if end.endpoint else None)
+
+
+def _lap(generation: Generation, stage: str) -> None:
+    generation.timing.lap(stage, asyncio.get_running_loop().time())
 
 
 def _ms(seconds: float) -> int:

@@ -37,7 +37,7 @@ async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Pai
     amount = route.ceiling(request, endpoints)
     paid: Paid = tuple((endpoint, route.output_max(request, endpoint)) for endpoint in endpoints)
     for left in reversed(range(TRIES_MAX)):
-        outcome = await at.ledger.hold(generation.id, account_id=caller.account_id, limits=caller.limits, amount=amount)
+        outcome = await at.ledger.hold(generation.id, account_id=caller.account_id, limits=caller.budgets, amount=amount)
         if isinstance(outcome, Held):
             generation.state, generation.held = State.HELD, outcome.amount
             return paid
@@ -86,5 +86,5 @@ def _cost(request: ChatRequest, endpoint: Endpoint, prompt_tokens: int, tokens: 
 
 
 def _insufficient(caller: Caller, refused: Refused, *, required: int, least: int) -> InsufficientCredits:
-    scope = dict(zip(caller.limits, caller.scopes, strict=True)).get(refused.bucket)
+    scope = dict(zip(caller.budgets, caller.budget_scopes, strict=True)).get(refused.bucket)
     return InsufficientCredits(scope=scope, required=required, least=least, available=refused.available, held=refused.held)

@@ -7,25 +7,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.background import Background
 from gateway.lifeline import Lifeline
 from gateway.settings import Settings
 from gateway.watch import Watch
+from gateway.workers import Chores, inside
 from metering import generations, tokens
 from metering.database import Database, open_database
 from metering.ledger import Ledger
 from metering.money import now_ms
+from metering.notary import Notary
+from metering.signing import Signer
 from metering.tokens import Tokenizer
 from migrations.upgrade import upgrade
-from policy import keys
+from policy import keys, limits
 from policy.caller import Callers
-from policy.limits import Guard, Limits
+from policy.health import Health, NoHealth
+from policy.health_memory import MemoryHealth
+from policy.health_redis import RedisHealth
+from policy.limits import Guard, Scope
 from policy.limits_memory import MemoryLimits
 from policy.limits_redis import RedisLimits
+from policy.retries import Retries
+from policy.sticky import Sticky
+from policy.sticky_memory import MemorySticky
+from policy.sticky_redis import RedisSticky
 from providers import catalog, registry
 from providers.catalog import Catalog
 from providers.provider import Dialect
 from providers.wire import Bounds, Wire
 
+HEALTH_SECONDS: Final = 1.0
 SETTLE_SECONDS_MAX: Final = 15
 """How long a stopping process waits for its last settlements to be written."""
 
@@ -40,12 +52,18 @@ class Services:
     database: Database
     ledger: Ledger
     callers: Callers
-    limits: Limits
+    limits: Guard
+    health: Health
+    retries: Retries
+    sticky: Sticky
     catalog: Catalog
     dialects: Mapping[str, Dialect]
     wire: Wire
     watch: Watch
+    background: Background
     lifeline: Lifeline
+    notary: Notary
+    chores: Chores | None
     pepper: bytes = field(repr=False)
     provider_keys: Mapping[str, str] = field(repr=False)
 
@@ -64,36 +82,71 @@ class Services:
         wire, watch, books = Wire(_bounds(settings)), Watch(settings), Ledger(database)
         lifeline = Lifeline(database, books, watch)
         await lifeline.start()
+        notary = Notary(database, Signer(keys.derive(settings.secret_key, "ledger-checkpoints")))
         services = cls(
             settings=settings,
             database=database,
             ledger=books,
-            callers=Callers(database, pepper),
+            callers=Callers(database, pepper, free=_free_tier(settings)),
             limits=Guard(RedisLimits(settings.redis_url) if settings.redis_url else MemoryLimits(), now_ms),
+            health=_health(settings, books.boot_id),
+            retries=Retries(),
+            sticky=RedisSticky(settings.redis_url, now_ms) if settings.redis_url else MemorySticky(now_ms),
             catalog=loaded,
             dialects=registry.dialects(wire),
             wire=wire,
             watch=watch,
+            background=Background(),
             lifeline=lifeline,
+            notary=notary,
+            chores=inside(database, notary, settings.database_url) if settings.chores == "on" else None,
             pepper=pepper,
             provider_keys=settings.provider_keys({e.provider.api_key_env for e in loaded.every_endpoint() if e.provider.api_key_env}),
         )
         services.watch.start()
+        services.background.start(HEALTH_SECONDS, services.health.sync)
+        services.background.start(limits.RENEW_SECONDS, services.limits.keep_places)
+        if services.chores is not None:
+            services.chores.start()
         gc.collect()
         gc.freeze()  # what is loaded by now stays for ever: the collector need not walk it again for every few requests
         return services
 
     async def close(self) -> None:
+        if self.chores is not None:
+            await self.chores.stop()
         try:
             async with asyncio.timeout(SETTLE_SECONDS_MAX):
                 await self.watch.drain()
                 await self.ledger.flush()
         except TimeoutError:
             _log.error("%d generations could not be settled: the database does not answer; their holds stay open", len(self.watch.live))
+        await self.background.stop()
         await self.lifeline.stop()
         await self.wire.aclose()
         await self.limits.aclose()
+        await self.health.aclose()
+        await self.sticky.aclose()
         await self.database.aclose()
+
+
+def _health(settings: Settings, process: str) -> Health:
+    if settings.health == "off":
+        return NoHealth()
+    return RedisHealth(settings.redis_url, process) if settings.redis_url else MemoryHealth()
+
+
+def _free_tier(settings: Settings) -> Scope | None:
+    """The limits of accounts that never had paid credit; which account is meant is filled in by `account_limits.scopes`."""
+    free = Scope(
+        account_id="",
+        id="",
+        whose="free_tier",
+        requests_per_minute=settings.free_requests_per_minute or None,
+        tokens_per_minute=settings.free_tokens_per_minute or None,
+        concurrency=settings.free_concurrency or None,
+    )
+    return free if free.limited else None
 
 
 def _bounds(settings: Settings) -> Bounds:

@@ -10,6 +10,8 @@ from dotenv import dotenv_values
 DEVELOPMENT_SECRET: Final = "tollway-development-secret-not-for-production"  # noqa: S105 - production refuses it
 SECRET_CHARACTERS_MIN: Final = 32
 PORT_MAX: Final = 65_535
+ZERO: Final = ("port", "free_requests_per_minute", "free_tokens_per_minute", "free_concurrency")
+"""Settings that may be 0: any free port, and no limit."""
 
 
 def _setting(default: Any, text: str, *, secret: bool = False) -> Any:
@@ -42,6 +44,11 @@ class Settings:
     response_bytes_max: int = _setting(64 * 2**20, "largest answer of a provider")
     generations_max: int = _setting(10_000, "generations running at once in one process; more are refused with 503")
     upstream_connections_max: int = _setting(10_000, "connections to providers at once in one process")
+    health: str = _setting("on", "`off`: no endpoint is ever left out or ranked by its health")
+    free_requests_per_minute: int = _setting(0, "requests per minute of an account that never had paid credit; 0 = no limit")
+    free_tokens_per_minute: int = _setting(0, "tokens per minute of such an account; 0 = no limit")
+    free_concurrency: int = _setting(0, "requests at once of such an account; 0 = no limit")
+    chores: str = _setting("on", "`off`: this server leaves sealing, expiry and pruning to `tollway worker`")
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -60,6 +67,9 @@ class Settings:
             raise ValueError("TOLLWAY_ENV must be development or production")
         if self.env == "production" and self.secret_key == DEVELOPMENT_SECRET:
             raise ValueError("TOLLWAY_SECRET_KEY must be set in production: 32 random characters or more")
+        for name in ("chores", "health"):
+            if getattr(self, name) not in ("on", "off"):
+                raise ValueError(f"{_env(name)} must be on or off")
         if self.port > PORT_MAX:
             raise ValueError(f"TOLLWAY_PORT must be {PORT_MAX} or less")
         if self.workers < 1:
@@ -90,6 +100,6 @@ def _parse(name: str, text: str, kind: Any) -> Any:
         value = kind(text.strip())
     except ValueError:
         raise ValueError(f"{_env(name)} must be a {'whole number' if kind is int else 'number'}, not {text[:40]!r}") from None
-    if kind is not str and not 0 < value < 2**40 and not (name == "port" and value == 0):
+    if kind is not str and not 0 < value < 2**40 and not (value == 0 and name in ZERO):
         raise ValueError(f"{_env(name)} must be above zero, not {text[:40]!r}")
     return value

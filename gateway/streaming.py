@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from gateway.errors import ClientGone, Problem
+from gateway.timing import Timing
 from providers.provider import Event
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -30,7 +31,7 @@ class Reply(Protocol):
     def writing_since(self) -> float | None: ...
 
     async def events(self, events: list[Event]) -> None: ...
-    async def finish(self, usage: dict[str, Any], labels: Event) -> None: ...
+    async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None: ...
     async def fail(self, problem: Problem, labels: Event | None) -> None: ...
     def comment(self, now: float) -> None: ...
     def cut(self) -> None: ...
@@ -43,10 +44,18 @@ class Writer:
     request, so a client that pipelines, or sends garbage behind its request, leaves in silence.
     """
 
-    def __init__(self, send: Send, headers: Iterable[tuple[bytes, bytes]] = (), *, cut: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        send: Send,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        *,
+        cut: Callable[[], None] = lambda: None,
+        timing: Timing | None = None,
+    ) -> None:
         self._send = send
         self.headers = list(headers)
         self.cut = cut
+        self._timing = timing
         self._clock = asyncio.get_running_loop().time
         self._gone = False
         self.started = False
@@ -56,6 +65,8 @@ class Writer:
     async def start(self, status: int, content_type: bytes, more: list[tuple[bytes, bytes]]) -> None:
         self.started = True
         headers = [(b"content-type", content_type), *self.headers, *more]
+        if self._timing is not None:
+            headers.append(self._timing.header())
         await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
     async def body(self, data: bytes, *, more: bool) -> None:
@@ -102,10 +113,12 @@ class ChatJson:
     async def events(self, events: list[Event]) -> None:
         self._completion = events[-1]
 
-    async def finish(self, usage: dict[str, Any], labels: Event) -> None:
+    async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None:
         completion = self._completion or labels
         completion["object"] = "chat.completion"
         completion["usage"] = usage
+        if trace is not None:
+            completion["tollway_trace"] = trace
         await self._writer.json(200, completion, {})
 
     async def fail(self, problem: Problem, labels: Event | None) -> None:
@@ -137,10 +150,12 @@ class ChatStream:
     async def events(self, events: list[Event]) -> None:
         await self._write(b"".join([b"data: " + _encode(event) + b"\n\n" for event in events]), more=True)
 
-    async def finish(self, usage: dict[str, Any], labels: Event) -> None:
+    async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None:
         """Asked-for usage comes as OpenAI's chunk without choices, unasked usage with one empty choice, for clients that index it."""
         empty = {"index": 0, "delta": {}, "finish_reason": None, "native_finish_reason": None, "logprobs": None}
         last = {**labels, "choices": [] if self._include_usage else [empty], "usage": usage}
+        if trace is not None:
+            last["tollway_trace"] = trace
         await self._write(b"data: " + _encode(last) + b"\n\n" + DONE, more=False)
 
     async def fail(self, problem: Problem, labels: Event | None) -> None:

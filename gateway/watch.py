@@ -13,16 +13,13 @@ TICK_SECONDS: Final = 0.25
 
 
 class Watch:
-    """Holds the running generations, at most `generations_max` of them."""
+    """Holds the running generations. `lag_seconds`: by how much the event loop was late at the last tick."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.live: set[Generation] = set()
         self._ticker: asyncio.Task[None] | None = None
-
-    @property
-    def full(self) -> bool:
-        return len(self.live) >= self._settings.generations_max
+        self.lag_seconds = 0.0
 
     def start(self) -> None:
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
@@ -45,8 +42,10 @@ class Watch:
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            asleep = loop.time()
             await asyncio.sleep(TICK_SECONDS)
             now = loop.time()
+            self.lag_seconds = now - asleep - TICK_SECONDS
             for generation in list(self.live):
                 due = self._due(generation, now)
                 if due is not None:

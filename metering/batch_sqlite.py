@@ -18,6 +18,7 @@ _CLOSE: Final = """UPDATE hold SET state = ?, charge = MIN(?, amount), closed_at
 _ENTRY: Final = "INSERT INTO entry (transaction_id, leg, account_id, amount, kind, at) VALUES (?, ?, ?, ?, 'charge', ?)"
 _READ: Final = "SELECT account_id, limits, amount, charge, state FROM hold WHERE id = ?"
 _ACCOUNT: Final = "SELECT posted - held + overdraft, held FROM account WHERE id = ?"
+_RESERVE: Final = "UPDATE account SET held = held + ? WHERE id = ?"
 _MOVE: Final = """UPDATE account SET held = held + :held,
     posted = CASE WHEN period_start > :now THEN posted WHEN period_end <= :now THEN :posted ELSE posted + :posted END,
     period_start = CASE WHEN period_end <= :now THEN :starts ->> reset ELSE period_start END,
@@ -57,6 +58,7 @@ class _Batch:
         self._held: dict[str, int] = {}
         self._posted: dict[str, int] = {}
         self._held_before: dict[str, int] = {}
+        self._ended: set[str] = set()
 
     def do(self, job: Job) -> Outcome:
         if isinstance(job, HoldJob):
@@ -104,7 +106,9 @@ class _Batch:
             existing = self._execute(_READ, (job.id,)).fetchone()
             return Closed(existing[3], existing[4], False) if existing else Closed(0, job.state, False)
         account_id, limits, amount, charge = row
-        self._take(_buckets(account_id, limits), held=-amount, posted=-charge)
+        buckets = _buckets(account_id, limits)
+        self._take(buckets, held=-amount, posted=-charge)
+        self._ended.update(buckets)
         if charge:
             self._entries += ((job.id, 0, account_id, -charge, self._now), (job.id, 1, REVENUE, charge, self._now))
         if job.generation is not None:
@@ -133,11 +137,14 @@ class _Batch:
                 self._room[bucket] += posted - held
 
     def write(self) -> None:
-        """A limit whose period is over starts the present one here; what ended before its present period does not count in it."""
+        """The end of a hold starts a limit's present period if nothing has yet; what ended before that period does not count in it."""
         self._execute_many(_ENTRY, self._entries)
         self._execute_many(_GENERATION, self._generations)
         starts, ends = present(self._now)
         for bucket, held in self._held.items():
+            if bucket not in self._ended:
+                self._execute(_RESERVE, (held, bucket))
+                continue
             values = {"id": bucket, "held": held, "posted": self._posted[bucket], "now": self._now, "starts": starts, "ends": ends}
             self._execute(_MOVE, values)
 

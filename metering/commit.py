@@ -28,6 +28,12 @@ class Commit:
         self._run = run
         self._queue: deque[Pending] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._writing_since = 0.0
+
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the oldest waiting job has waited, or less: since the batch before it began to be written."""
+        return asyncio.get_running_loop().time() - self._writing_since if self._queue else 0.0
 
     async def submit(self, job: Job) -> Outcome:
         """LedgerBusy when the queue is full (an end of a hold is always taken); DatabaseUnavailable when a hold cannot be written."""
@@ -53,6 +59,7 @@ class Commit:
         failures = 0
         try:
             while self._queue:
+                self._writing_since = asyncio.get_running_loop().time()
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_ROWS_MAX))]
                 try:
                     await self._write(batch)

@@ -82,6 +82,11 @@ class Ledger:
         """Ends a hold of a process that died, as `metering.recovery` found it; does nothing if it has ended meanwhile."""
         return await self._close(job)
 
+    @property
+    def waiting_seconds(self) -> float:
+        """How long the next hold would wait at least, seconds."""
+        return self._commit.waiting_seconds
+
     async def flush(self) -> None:
         await self._commit.flush()
 

@@ -122,6 +122,16 @@ class Meter:
         return self._reported is not None
 
     @property
+    def cached_prompt(self) -> int:
+        """Prompt tokens that the provider said it had in its cache."""
+        return self._reported.cached_prompt if self._reported is not None else 0
+
+    @property
+    def paced_tokens(self) -> int:
+        """Completion tokens for a rate per second: as reported, else one per event, which is what most providers send."""
+        return self._reported.completion_tokens if self._reported is not None else self._events
+
+    @property
     def completion_reported(self) -> bool:
         return self._reported is not None and self._reported.completion_tokens > 0
 

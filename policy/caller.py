@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -11,9 +12,12 @@ from sqlmodel import Session
 from metering import credits, ledger
 from metering.database import Database
 from metering.tables import Account
-from policy import keys
+from policy import account_limits, account_rules, keys
 from policy.errors import Unauthenticated
-from policy.tables import Key
+from policy.limits import Scope
+from policy.route import NO_KEYS
+from policy.rules import NO, Rules
+from policy.tables import AccountLimits, Key
 
 FRESH_MS: Final = 1000
 CACHED_MAX: Final = 10_000
@@ -22,18 +26,23 @@ CACHED_MAX: Final = 10_000
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """An account acting through one of its keys.
 
-    `limits` are the ledger's limit rows that every hold must also fit into, `scopes` whose budget each of them is. At
-    `credit_expires_at` (Unix ms) some of the account's credit ends: no request after it may be held for from that.
+    `budgets` are the ledger's limit rows that every hold must also fit into, `budget_scopes` whose each of them is. At
+    `credit_expires_at` (Unix ms) some of the account's credit ends: no request after it may be held for from that. `limits` are those of
+    requests, tokens and places; `rules` what the account's owner has set for its routes; `own_keys` maps
+    provider slugs to the ids of the customer's own keys.
     """
 
     account_id: str
     key_id: str
     kind: str
-    limits: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
+    budgets: tuple[str, ...] = ()
+    budget_scopes: tuple[str, ...] = ()
     credit_expires_at: int | None = None
+    limits: tuple[Scope, ...] = ()
+    rules: Rules = NO
+    own_keys: Mapping[str, str] = NO_KEYS
+    free_tier: bool = False
     requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
     expires_at: int | None = None
     revoked: bool = False
 
@@ -41,9 +50,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 class Callers:
     """`identify` tokens. Unknown tokens are remembered too, so that guessing costs the database at most once a second per token."""
 
-    def __init__(self, database: Database, pepper: bytes) -> None:
+    def __init__(self, database: Database, pepper: bytes, *, free: Scope | None = None) -> None:
+        """`free` has the limits of accounts that never had paid credit."""
         self._database = database
         self._pepper = pepper
+        self._free = free
         self._cache: OrderedDict[bytes, tuple[int, Caller | None]] = OrderedDict()
         self._running: dict[bytes, asyncio.Future[Caller | None]] = {}
 
@@ -86,14 +97,24 @@ class Callers:
         found = await self._database.read(_find, token_digest)
         if found is None:
             return None
-        key, limits, next_expiry = found
-        for limit, _ in limits:
+        for limit, _ in found.budgets:
             if limit.period_end is not None and limit.period_end <= now:
                 await self._database.write(ledger.start_period, id=limit.id, now=now)
-        if next_expiry is not None and next_expiry <= now:
-            await self._database.write(credits.expire, account_id=key.account_id, now=now)
-            next_expiry = None  # what is left of it is held by running generations: no new one can use it
-        return _caller(key, limits, next_expiry)
+        if found.next_expiry is not None and found.next_expiry <= now:
+            await self._database.write(credits.expire, account_id=found.key.account_id, now=now)
+            found.next_expiry = None  # what is left of it is held by running generations: no new one can use it
+        return _caller(found, self._free)
+
+
+class _Found(msgspec.Struct):
+    """What the database knows of a key."""
+
+    key: Key
+    budgets: list[tuple[Account, str]]
+    next_expiry: int | None
+    limits: AccountLimits | None
+    free_tier: bool
+    rules: Rules
 
 
 def _fresh(read_at: int, caller: Caller | None, now: int) -> bool:
@@ -102,21 +123,34 @@ def _fresh(read_at: int, caller: Caller | None, now: int) -> bool:
     return 0 <= now - read_at < FRESH_MS and (expires_at is None or now < expires_at)
 
 
-def _find(session: Session, token_digest: str) -> tuple[Key, list[tuple[Account, str]], int | None] | None:
+def _find(session: Session, token_digest: str) -> _Found | None:
     found = keys.find(session, token_digest)
-    return None if found is None else (*found, credits.next_expiry(session, found[0].account_id))
+    if found is None:
+        return None
+    key, budgets = found
+    return _Found(
+        key=key,
+        budgets=budgets,
+        next_expiry=credits.next_expiry(session, key.account_id),
+        limits=account_limits.of(session, key.account_id),
+        free_tier=account_limits.free_tier(session, key.account_id),
+        rules=account_rules.of(session, key.account_id),
+    )
 
 
-def _caller(key: Key, limits: list[tuple[Account, str]], next_expiry: int | None) -> Caller:
+def _caller(found: _Found, free: Scope | None) -> Caller:
+    key = found.key
     return Caller(
         account_id=key.account_id,
         key_id=key.id,
         kind=key.kind,
-        limits=tuple(limit.id for limit, _ in limits),
-        scopes=tuple(scope for _, scope in limits),
-        credit_expires_at=next_expiry,
+        budgets=tuple(limit.id for limit, _ in found.budgets),
+        budget_scopes=tuple(scope for _, scope in found.budgets),
+        credit_expires_at=found.next_expiry,
+        limits=account_limits.scopes(key, found.limits, free if found.free_tier else None),
+        rules=found.rules,
+        free_tier=found.free_tier,
         requests_per_minute=key.requests_per_minute,
-        tokens_per_minute=key.tokens_per_minute,
         expires_at=key.expires_at,
         revoked=key.revoked_at is not None,
     )

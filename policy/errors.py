@@ -5,8 +5,10 @@ PolicyError                           the request may not go on
 |-- Forbidden                         a valid key that may not do this
 |-- UnknownModel                      no model of this name can be used
 |-- NoEndpoint                        the model is known, but the account's rules or the request leave no endpoint for it
-|-- InvalidPreferences                the request's `provider` object has a field that is wrong or not known
-|-- LimitExceeded                     too many requests or tokens in this minute; passes later
+|-- InvalidPreferences                the request's `provider` object has a field that is wrong, not known, or at odds with another
+|-- InvalidRules                      the rules that an account's owner wants to set have such a field
+|-- UnknownPreset                     the account has no preset or policy of this name
+|-- LimitExceeded                     too many requests or tokens in this minute, or requests at once; passes later
 |-- AlreadyAsked                      the same request came before with this Idempotency-Key; it runs, or has ended
 `-- KeyReused                         another request came before with this Idempotency-Key
 """
@@ -57,14 +59,32 @@ class InvalidPreferences(PolicyError):
         self.message = message
 
 
-class LimitExceeded(PolicyError):
-    """`what` is "requests per minute" or "tokens per minute", `limit` how many; in `retry_after_seconds` (1 or more) it can pass."""
+class InvalidRules(PolicyError):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
 
-    def __init__(self, what: str, limit: int, retry_after_seconds: int) -> None:
+
+class UnknownPreset(PolicyError):
+    """`kind` is "preset" or "policy", `name` what the client asked for; `close` are the account's own names that resemble it."""
+
+    def __init__(self, kind: str, name: str, close: list[str]) -> None:
+        super().__init__(f"no such {kind}")
+        self.kind = kind
+        self.name = Content(name)
+        self.close = close
+
+
+class LimitExceeded(PolicyError):
+    """`what` is "requests per minute", "tokens per minute" or "requests at once", `limit` how many, `whose` "key", "account" or
+    "free_tier"; in `retry_after_seconds` (1 or more) it can pass."""
+
+    def __init__(self, what: str, limit: int, retry_after_seconds: int, whose: str = "key") -> None:
         super().__init__(f"more than {limit} {what}; try again in {retry_after_seconds} s")
         self.what = what
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
+        self.whose = whose
 
 
 class AlreadyAsked(PolicyError):

@@ -42,6 +42,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     reset: str | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    concurrency: int | None = None
     expires_at: int | None = None
 
 

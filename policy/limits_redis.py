@@ -1,11 +1,12 @@
-"""Limits that all gateway processes share, in Redis: one hash per key (part of the window -> taken), one script per verb.
+"""Limits that all gateway processes share, in Redis: a hash per window (part -> taken), a sorted set per limit of places (holder -> end
+of its lease), one script per verb.
 
-Each verb touches one key, so a Redis Cluster needs nothing special. A `take` whose answer was lost is sent once more and may then
-count twice, for one window: strict is the harmless side.
+All keys of a `take` are of one account and carry its id in braces, so a Redis Cluster needs nothing special. A `take` whose answer was
+lost is sent once more and may then count twice, for one window: strict is the harmless side. Leases are by the clock of Redis.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -14,42 +15,76 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from policy.limits import PARTS, LimitsUnavailable, part_of, retry_after
+from policy.limits import LEASE_MS, PARTS, Give, LimitsUnavailable, Refusal, Want, part_of, retry_after
 
 PREFIX: Final = "tollway:limits:"
 CONNECTIONS_MAX: Final = 32
 TIMEOUT_MS: Final = 250
+RENEWED_AT_ONCE: Final = 500
 GRACE_MS: Final = 60_000
 """How long counts are kept after they left the window: gateways' clocks may differ by less than this."""
 
-# ARGV: part, oldest part that counts, amount, limit, lifetime in ms. Answers nil = taken, else the counts, for the retry time.
+# Five ARGV per key: part, oldest part that counts, amount, limit, lifetime in ms; or holder, "", "", limit, lifetime of a lease in ms.
+# Looks at all before it takes any. Answers nil = taken, else the place of the key that refused (from 1) and its counts.
 TAKE: Final = """
-local counts, used = redis.call('HGETALL', KEYS[1]), 0
-for i = 1, #counts, 2 do
-  if tonumber(counts[i]) < tonumber(ARGV[2]) then
-    redis.call('HDEL', KEYS[1], counts[i])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 1, #KEYS do
+  local first, oldest, amount, limit = ARGV[i * 5 - 4], ARGV[i * 5 - 3], ARGV[i * 5 - 2], tonumber(ARGV[i * 5 - 1])
+  if oldest == '' then
+    redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+    if redis.call('ZCARD', KEYS[i]) >= limit and not redis.call('ZSCORE', KEYS[i], first) then
+      return {i}
+    end
   else
-    used = used + tonumber(counts[i + 1])
+    local counts, used = redis.call('HGETALL', KEYS[i]), 0
+    for j = 1, #counts, 2 do
+      if tonumber(counts[j]) < tonumber(oldest) then
+        redis.call('HDEL', KEYS[i], counts[j])
+      else
+        used = used + tonumber(counts[j + 1])
+      end
+    end
+    if used + tonumber(amount) > limit then
+      return {i, counts}
+    end
   end
 end
-if used + tonumber(ARGV[3]) > tonumber(ARGV[4]) then
-  return counts
+for i = 1, #KEYS do
+  local first, oldest, amount, lifetime = ARGV[i * 5 - 4], ARGV[i * 5 - 3], ARGV[i * 5 - 2], ARGV[i * 5]
+  if oldest == '' then
+    redis.call('ZADD', KEYS[i], now + lifetime, first)
+  else
+    redis.call('HINCRBY', KEYS[i], first, amount)
+  end
+  redis.call('PEXPIRE', KEYS[i], lifetime)
 end
-redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return false
 """
 
-# ARGV: part, amount. A key that has expired is not made anew.
+# Two ARGV per key: part, amount; or holder, "". A key that has expired is not made anew.
 GIVE: Final = """
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  return
+for i = 1, #KEYS do
+  local first, amount = ARGV[i * 2 - 1], ARGV[i * 2]
+  if amount == '' then
+    redis.call('ZREM', KEYS[i], first)
+  elseif redis.call('EXISTS', KEYS[i]) == 1 then
+    local unused = math.min(tonumber(amount), tonumber(redis.call('HGET', KEYS[i], first) or '0'))
+    if unused ~= 0 then
+      redis.call('HINCRBY', KEYS[i], first, -unused)
+    end
+  end
 end
-local taken = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
-local unused = math.min(tonumber(ARGV[2]), taken)
-if unused ~= 0 then
-  redis.call('HINCRBY', KEYS[1], ARGV[1], -unused)
+"""
+
+# ARGV: lifetime of a lease in ms, holders.
+RENEW: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 2, #ARGV do
+  redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i])
 end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
 """
 
 
@@ -69,20 +104,36 @@ class RedisLimits:
         self._redis = Redis.from_pool(pool)
         self._take = self._redis.register_script(TAKE)
         self._give = self._redis.register_script(GIVE)
+        self._renew = self._redis.register_script(RENEW)
 
-    async def take(self, key: str, amount: int, limit: int, window_seconds: int, now_ms: int) -> int | None:
-        part = part_of(now_ms, window_seconds)
-        lifetime_ms = 2 * window_seconds * 1000 + GRACE_MS
+    async def take(self, wants: Sequence[Want], now_ms: int) -> Refusal | None:
         async with self._answering():
-            refusal = await self._take(keys=[PREFIX + key], args=[part, part - PARTS, amount, limit, lifetime_ms])
+            refusal = await self._take(
+                keys=[PREFIX + want.key for want in wants], args=[text for want in wants for text in _taking(want, now_ms)]
+            )
         if refusal is None:
             return None
-        counts = {int(part): int(taken) for part, taken in zip(refusal[::2], refusal[1::2], strict=True)}
-        return retry_after(counts, amount, limit, window_seconds, now_ms)
+        index, want = refusal[0] - 1, wants[refusal[0] - 1]
+        if want.holder:
+            return Refusal(index, 1)
+        counts = {int(part): int(taken) for part, taken in zip(refusal[1][::2], refusal[1][1::2], strict=True)}
+        return Refusal(index, retry_after(counts, want.amount, want.limit, want.window_seconds, now_ms))
 
-    async def give(self, key: str, amount: int, window_seconds: int, taken_ms: int) -> None:
+    async def give(self, gives: Sequence[Give]) -> None:
+        args = [text for give in gives for text in _giving(give)]
         async with self._answering():
-            await self._give(keys=[PREFIX + key], args=[part_of(taken_ms, window_seconds), amount])
+            await self._give(keys=[PREFIX + give.key for give in gives], args=args)
+
+    async def renew(self, places: Sequence[tuple[str, str]], now_ms: int) -> None:
+        holders: dict[str, list[str]] = {}
+        for key, holder in places:
+            holders.setdefault(key, []).append(holder)
+        keys = list(holders)
+        for start in range(0, len(keys), RENEWED_AT_ONCE):
+            async with self._answering(), self._redis.pipeline(transaction=False) as pipeline:
+                for key in keys[start : start + RENEWED_AT_ONCE]:
+                    await self._renew(keys=[PREFIX + key], args=[LEASE_MS, *holders[key]], client=pipeline)
+                await pipeline.execute()
 
     async def ping(self) -> None:
         async with self._answering():
@@ -98,3 +149,14 @@ class RedisLimits:
                 yield
         except (RedisError, OSError) as error:
             raise LimitsUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _taking(want: Want, now_ms: int) -> tuple[str | int, ...]:
+    if want.holder:
+        return want.holder, "", "", want.limit, LEASE_MS
+    part = part_of(now_ms, want.window_seconds)
+    return part, part - PARTS, want.amount, want.limit, 2 * want.window_seconds * 1000 + GRACE_MS
+
+
+def _giving(give: Give) -> tuple[str | int, ...]:
+    return (give.holder, "") if give.holder else (part_of(give.taken_ms, give.window_seconds), give.amount)

@@ -1,55 +1,96 @@
 """May this request be served, by which endpoints, in which order, and why: pure, so that the same inputs give the same route.
 
-Every endpoint of the wanted models walks down the steps; the funnel remembers how many each step left and why an endpoint went.
-What is left is ordered by the wanted models, then the client's `order`, then priority, then price.
+Every endpoint of the wanted models walks down the steps of `filters`; the funnel remembers how many each step left and why an endpoint
+went. What is left is ordered by `ranking`.
 """
 
+import hashlib
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from types import MappingProxyType
+from typing import Any, Final
 
 import msgspec
 
 from metering import price
-from metering.price import UNITS
-from policy import preferences
-from policy.errors import NoEndpoint, UnknownModel
-from policy.preferences import Preferences
+from policy import filters, preferences, presets, ranking
+from policy.explanation import Ranked, no_endpoint, ranked
+from policy.facts import facts_of
+from policy.filters import Asked
+from policy.funnel import Step, Walk, funnel
+from policy.ranking import Ranking, StatsOf
+from policy.rules import NO, Rules, effective
+from policy.stats import DEFAULT, Stats
+from policy.wanted import resolve, sort_of
 from providers.catalog import Catalog
 from providers.provider import ChatRequest, Endpoint
 
-CAPABILITY_WORDS = {"tools": "tool use", "images": "image input", "json_schema": "structured outputs", "audio": "audio input"}
-CAPABILITY_WORDS["provider_tools"] = "tools that the provider runs and bills itself, which have no price here"
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One step of the funnel: how many endpoints were left after it, and why the others went (endpoint id -> reason)."""
-
-    step: str
-    endpoint_count: int
-    removed: dict[str, str] = {}
+NO_KEYS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The endpoints to try, in order, and how they were chosen."""
+    """The endpoints to try, in order, and how they were chosen. `own_keys`: endpoint id -> id of the customer's key to use there."""
 
     endpoints: tuple[Endpoint, ...]
     funnel: tuple[Step, ...]
+    own_keys: Mapping[str, str] = NO_KEYS
+    rankings: tuple[Ranking, ...] = ()
+
+    @property
+    def ranked(self) -> tuple[Ranked, ...]:
+        """The order in words; made only when somebody wants to read it."""
+        return ranked(self.endpoints, self.rankings, self.own_keys)
 
 
-def plan(request: ChatRequest, catalog: Catalog, *, keys: AbstractSet[str]) -> Plan:
-    """`keys` are the names of the provider keys that are set. UnknownModel, InvalidPreferences, or NoEndpoint with the funnel."""
-    wanted = preferences.parse(request.preferences)
-    models = [request.model, *(model for model in request.models if model != request.model)]
-    for model in models:
-        if model not in catalog.models:
-            raise UnknownModel(model, catalog.close_names(model))
-    candidates = [endpoint for model in models for endpoint in catalog.endpoints.get(model, ())]
-    left, funnel = _walk(candidates, request, wanted, keys)
-    if not left:
-        raise NoEndpoint(_message(request, funnel), [msgspec.to_builtins(step) for step in funnel], funnel[-1].step)
-    left.sort(key=lambda endpoint: _order(endpoint, models, wanted))
-    if not wanted.allow_fallbacks and not wanted.order:
-        left = left[:1]
-    return Plan(tuple(left), tuple(funnel))
+def never(id: str) -> Stats:
+    """Of every endpoint nothing is known."""
+    return DEFAULT
+
+
+def draw_of(generation_id: str) -> float:
+    """The draw of a generation, 0 <= draw < 1: by its id, so that a recorded generation can be replayed."""
+    drawn = int.from_bytes(hashlib.blake2b(generation_id.encode(), digest_size=8).digest())
+    return (drawn >> 11) / 2**53
+
+
+def plan(
+    request: ChatRequest,
+    catalog: Catalog,
+    *,
+    keys: AbstractSet[str],
+    rules: Rules = NO,
+    stats: StatsOf = never,
+    draw: float = 0.0,
+    sticky: str | None = None,
+    own_keys: Mapping[str, str] = NO_KEYS,
+) -> Plan:
+    """The endpoints to try. `keys` are the names of the operator's provider keys, `rules` the account's, `draw` from `draw_of`.
+
+    `stats` gives an endpoint's figures by its id, `id#key` for a customer's own key; `sticky` is the id of the endpoint that served this
+    conversation; `own_keys` maps provider slugs to the ids of the customer's keys. InvalidPreferences, UnknownPreset, UnknownModel, or
+    NoEndpoint with the funnel. What a preset adds to the body is put in before (`presets.apply_preset`), as the request is read from it.
+    """
+    if presets.MARK in request.model and request.model not in catalog.models:
+        request = _with_preset(request, rules)
+    own = preferences.parse(request.preferences)
+    wanted = effective(own, rules)
+    asked = Asked(request, own, wanted, rules, keys, own_keys)
+    walks: list[Walk] = []
+    rankings: list[Ranking] = []
+    models = resolve(request, catalog, rules, draw)
+    for each in models:
+        way = filters.walk(facts_of(catalog.endpoints.get(each.model, ())), asked, each.model, each.variant)
+        walks.append(way)
+        sort = sort_of(each, own, wanted)
+        wishes = ranking.wishes(sort, own, wanted)
+        rankings.append(ranking.rank(way, wishes, stats, draw=draw * 2**16 % 1, sticky=sticky, own_keys=own_keys))
+    endpoints = ranking.together(rankings)
+    if not endpoints:
+        raise no_endpoint(walks, [each.model for each in models])
+    if wanted.allow_fallbacks is False and not wanted.order:
+        endpoints = _first_only(endpoints, walks)
+    theirs = {each.id: own_keys[slug] for each in endpoints if (slug := each.provider.slug) in own_keys} if own_keys else NO_KEYS
+    return Plan(tuple(endpoints), funnel(walks), theirs, tuple(rankings))
 
 
 def output_max(request: ChatRequest, endpoint: Endpoint) -> int:
@@ -71,47 +112,22 @@ def ceiling(request: ChatRequest, endpoints: tuple[Endpoint, ...]) -> int:
     )
 
 
-def _walk(
-    candidates: list[Endpoint], request: ChatRequest, wanted: Preferences, keys: AbstractSet[str]
-) -> tuple[list[Endpoint], list[Step]]:
-    """Endpoints fall at the first step that rules them out; steps that removed none are not listed."""
-    gone: dict[str, dict[str, str]] = {}
-    left = []
-    for endpoint in candidates:
-        verdict = _removed(endpoint, request, keys) or preferences.removed(endpoint, wanted)
-        if verdict is None:
-            left.append(endpoint)
-        else:
-            gone.setdefault(verdict[0], {})[endpoint.id] = verdict[1]
-    count, funnel = len(candidates), [Step("Initial Endpoints", len(candidates))]
-    for step, reasons in gone.items():
-        count -= len(reasons)
-        funnel.append(Step(step, count, reasons))
-    return left, funnel
+def _with_preset(request: ChatRequest, rules: Rules) -> ChatRequest:
+    """The model, fallbacks and preferences of a preset that still stands in the model's name."""
+    named: dict[str, Any] = {"model": request.model, "provider": request.preferences}
+    if request.models:
+        named["models"] = list(request.models)
+    preset = presets.find(named, rules.presets)
+    assert preset is not None
+    full = presets.apply_preset(named, preset)
+    models = tuple(full.get("models", ()))
+    return msgspec.structs.replace(request, model=full["model"], models=models, preferences=full.get("provider", {}))
 
 
-def _removed(endpoint: Endpoint, request: ChatRequest, keys: AbstractSet[str]) -> tuple[str, str] | None:
-    provider = endpoint.provider
-    if provider.api_key_env and provider.api_key_env not in keys:
-        return "Filter by Provider Key", "this installation has no key for the provider"
-    unpriced = price.unpriced(endpoint.price, request.extras)
-    if unpriced:
-        return "Filter by Price", f"it has no price for {', '.join(unpriced)}; unpriced is blocked, never free"
-    lacking = sorted(request.capabilities - endpoint.capabilities)
-    if lacking:
-        return "Filter by Capabilities", f"it does not support {', '.join(CAPABILITY_WORDS.get(name, name) for name in lacking)}"
-    return None
-
-
-def _order(endpoint: Endpoint, models: list[str], wanted: Preferences) -> tuple[int, ...]:
-    rates = sum(endpoint.price.rate(unit) or 0 for unit in UNITS if unit in ("prompt", "completion"))
-    by_price, by_priority = (rates, 0) if wanted.sort == "price" else (0, endpoint.priority)
-    return (models.index(endpoint.model.id), preferences.rank(endpoint, wanted), by_price, by_priority, rates)
-
-
-def _message(request: ChatRequest, funnel: list[Step]) -> str:
-    last = funnel[-1]
-    if last.step == "Initial Endpoints":
-        return f"No endpoint serves {request.model} at present."
-    reasons = "; ".join(dict.fromkeys(last.removed.values()))
-    return f"No endpoint of {request.model} can take this request ({last.step}): {reasons}."
+def _first_only(endpoints: list[Endpoint], walks: list[Walk]) -> list[Endpoint]:
+    """`allow_fallbacks: false` without an order: the others go, and the funnel says why."""
+    first = endpoints[0]
+    for way in walks:
+        chosen = sum(1 << i for i, endpoint in enumerate(way.facts.endpoints) if endpoint is first)
+        way.keep("Filter by provider.allow_fallbacks", chosen, f"allow_fallbacks is false, and {first.id} was chosen")
+    return [first]

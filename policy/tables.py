@@ -49,6 +49,7 @@ class Key(SQLModel, table=True):
     project_id: str | None = Field(default=None, sa_type=Text)
     requests_per_minute: int | None = Field(default=None, sa_type=Integer)
     tokens_per_minute: int | None = Field(default=None, sa_type=Integer)
+    concurrency: int | None = Field(default=None, sa_type=Integer)
     expires_at: int | None = Field(default=None, sa_type=BIG)
     revoked_at: int | None = Field(default=None, sa_type=BIG)
     created_at: int = Field(sa_type=BIG)
@@ -97,3 +98,42 @@ class IdempotencyClaim(SQLModel, table=True):
     body_mac: str = Field(sa_type=Text)
     generation_id: str = Field(sa_type=Text)
     created_at: int = Field(sa_type=BIG)
+
+
+class AccountRules(SQLModel, table=True):
+    """What the owner of an account has set for its routes: one JSON document (`policy/rules.py` reads it)."""
+
+    __tablename__ = "account_rules"
+    __table_args__ = ({"sqlite_strict": True, "info": {"retention": "profile"}},)
+    account_id: str = Field(primary_key=True, sa_type=Text, foreign_key="account.id")
+    rules: str = Field(sa_type=Text)
+    updated_at: int = Field(sa_type=BIG)
+
+
+class AccountLimits(SQLModel, table=True):
+    """What all keys of an account may do together; None = no limit."""
+
+    __tablename__ = "account_limits"
+    __table_args__ = ({"sqlite_strict": True, "info": {"retention": "profile"}},)
+    account_id: str = Field(primary_key=True, sa_type=Text, foreign_key="account.id")
+    requests_per_minute: int | None = Field(default=None, sa_type=Integer)
+    tokens_per_minute: int | None = Field(default=None, sa_type=Integer)
+    concurrency: int | None = Field(default=None, sa_type=Integer)
+    updated_at: int = Field(sa_type=BIG)
+
+
+class ProviderKey(SQLModel, table=True):
+    """A customer's own key at a provider: `sealed` is its ciphertext, `label` what may be shown of it."""
+
+    __tablename__ = "provider_key"
+    __table_args__ = (
+        Index("provider_key_account", "account_id"),
+        {"sqlite_strict": True, "info": {"retention": "credential"}},
+    )
+    id: str = Field(primary_key=True, sa_type=Text)
+    account_id: str = Field(sa_type=Text, foreign_key="account.id")
+    provider: str = Field(sa_type=Text)
+    label: str = Field(sa_type=Text)
+    sealed: str = Field(sa_type=Text)
+    created_at: int = Field(sa_type=BIG)
+    revoked_at: int | None = Field(default=None, sa_type=BIG)

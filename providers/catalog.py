@@ -26,6 +26,7 @@ from providers.catalog_rows import (
     check_base_url,
     price_of,
     read,
+    regions,
 )
 from providers.provider import Company, DataPolicy, Endpoint, Model, Provider
 
@@ -171,6 +172,7 @@ def _provider(sourced: Sourced, row: ProviderRow) -> Provider:
         api_key_env=row.api_key_env,
         max_tokens_field=row.max_tokens_field,
         data_policy=DataPolicy(trains=row.data_policy.trains, retention_days=row.data_policy.retention_days),
+        region=regions(row.region),
     )
 
 
@@ -196,6 +198,8 @@ def _endpoint(sourced: Sourced, row: EndpointRow, *, models: dict[str, Model], p
         priority=row.priority,
         quantization=row.quantization,
         capabilities=frozenset(row.capabilities),
+        parameters=None if row.parameters is None else frozenset(row.parameters),
+        region=regions(row.region) or provider.region,
     )
 
 

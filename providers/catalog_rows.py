@@ -25,6 +25,10 @@ Slug = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
 ModelId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._:@+-]+(/[A-Za-z0-9._:@+-]+)*\Z")]
 EnvironmentName = Annotated[str, msgspec.Meta(pattern=r"^[A-Z_][A-Z0-9_]*\Z")]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
+Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\Z", max_length=32)]
+Regions = Region | Annotated[tuple[Region, ...], msgspec.Meta(min_length=1, max_length=32)]
+"""Where a request may be processed; of several the client cannot choose, so a region rule must allow them all."""
+Parameter = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*\Z", max_length=64)]
 
 ADVICE: Final = {
     "id": 'write it as company/model, for example "acme/fast-1"',
@@ -36,6 +40,8 @@ ADVICE: Final = {
     "max_tokens_field": f"use one of: {', '.join(get_args(MaxTokensField))}",
     "input_modalities": f"use a list of: {', '.join(get_args(Modality))}",
     "output_modalities": f"use a list of: {', '.join(get_args(Modality))}",
+    "parameters": 'write a list of request fields such as ["temperature", "top_p", "top_k"]',
+    "region": 'write a name in small letters such as "eu", or a list of every region in which a request may be processed',
     "api_key_env": "give the name of an environment variable such as ACME_API_KEY, never a key itself",
     "data_policy": "write { trains = true or false, retention_days = days }, or leave out what is unknown",
     "created": "write Unix seconds or a date such as 2026-11-22",
@@ -86,6 +92,7 @@ class ProviderRow(Row, frozen=True, kw_only=True):
     api_key_env: EnvironmentName | None = None
     max_tokens_field: MaxTokensField = "max_tokens"
     data_policy: DataPolicyRow = DataPolicyRow()
+    region: Regions | None = None
 
 
 class EndpointRow(Row, frozen=True, kw_only=True):
@@ -96,6 +103,8 @@ class EndpointRow(Row, frozen=True, kw_only=True):
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     priority: int = 0
     capabilities: tuple[Capability, ...] = get_args(Capability)
+    parameters: Annotated[tuple[Parameter, ...], msgspec.Meta(max_length=200)] | None = None
+    region: Regions | None = None
     quantization: str | None = None
     price: dict[str, str | int | float | bool] = {}
 
@@ -152,6 +161,11 @@ def price_of(endpoint: Sourced, row: EndpointRow) -> Price:
         except ValueError as error:
             endpoint.refuse(field, f'{error}; write USD per million tokens (request: USD each) such as "0.15"')
     return Price(**rates)
+
+
+def regions(given: Regions | None) -> frozenset[str]:
+    """Empty = unknown."""
+    return frozenset([given] if isinstance(given, str) else given or ())
 
 
 def check_base_url(provider: Sourced, row: ProviderRow) -> None:

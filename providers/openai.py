@@ -24,9 +24,8 @@ class OpenAIDialect:
         self._wire = wire
 
     async def stream(self, call: Call) -> Events:
-        response = await self._wire.post(
-            call.endpoint.provider.base_url.rstrip("/") + "/chat/completions", headers=_headers(call), body=_payload(call)
-        )
+        url = call.endpoint.provider.base_url.rstrip("/") + "/chat/completions"
+        response = await self._wire.post(url, headers=_headers(call), body=_payload(call), on_connect=call.on_connect)
         refusal = None
         with response:
             if response.status // 100 != 2:

@@ -1,6 +1,6 @@
 """What the gateway and a wire dialect say to each other: `ChatRequest` in, batches of canonical events out."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +18,8 @@ Events = AsyncGenerator[list[Event], None]
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The canonical request: OpenAI's chat request as the client sent it, and what routing and metering need to know of it.
 
-    `body` holds every field that a provider may see, unknown ones included; `prompt_tokens_max` is an upper bound by size.
+    `body` holds every field that a provider may see, unknown ones included; `prompt_tokens_max` is an upper bound by size; `parameters`
+    are the names of the fields that an endpoint must know for `require_parameters` to hold.
     """
 
     body: Content[dict[str, Any]]
@@ -31,8 +32,10 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     media: bool = False
     extras: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()
     models: tuple[str, ...] = ()
     preferences: dict[str, Any] = {}
+    session_id: str | None = None
 
     @property
     def prompt_tokens_estimate(self) -> int:
@@ -72,7 +75,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """Who serves models: one row per account-wide base URL and wire dialect."""
+    """Who serves models: one row per account-wide base URL and wire dialect.
+
+    `region`: every region in which it may process a request; empty = unknown = refused under a region rule.
+    """
 
     slug: str
     name: str
@@ -81,10 +87,14 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     api_key_env: str | None = None
     max_tokens_field: str = "max_tokens"
     data_policy: DataPolicy = DataPolicy()
+    region: frozenset[str] = frozenset()
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One model at one provider at one price. `id` is `provider/model-id`; `price_id` is frozen into each generation."""
+    """One model at one provider at one price. `id` is `provider/model-id`; `price_id` is frozen into each generation.
+
+    `region` as the provider's, for an endpoint that differs from it; `parameters` are those it takes, None = not stated.
+    """
 
     id: str
     model: Model
@@ -97,16 +107,26 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     quantization: str | None = None
     capabilities: frozenset[str] = frozenset()
+    parameters: frozenset[str] | None = None
+    region: frozenset[str] = frozenset()
+
+
+def _nothing() -> None:
+    pass
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt: the request as this endpoint gets it. `max_tokens` is what to send, None = send no limit."""
+    """One attempt: the request as this endpoint gets it. `max_tokens` is what to send, None = send no limit.
+
+    `on_connect` is called when there is a connection, new or kept, and the request is about to be sent.
+    """
 
     request: ChatRequest
     endpoint: Endpoint
     api_key: str | None
     max_tokens: int | None
     generation_id: str
+    on_connect: Callable[[], None] = _nothing
 
     def __repr__(self) -> str:
         return f"Call({self.generation_id}, {self.endpoint.id})"

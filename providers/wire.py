@@ -12,6 +12,7 @@ import asyncio
 import functools
 import ssl
 import zlib
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -62,16 +63,19 @@ class Wire:
         """Open connections, idle ones included."""
         return len(self._live)
 
-    async def post(self, url: str, *, headers: dict[str, str], body: bytes) -> "Response":
+    async def post(self, url: str, *, headers: dict[str, str], body: bytes, on_connect: Callable[[], None] = lambda: None) -> "Response":
         """Sends a POST and waits for the status and headers of its answer. Raises ProviderError."""
         origin = origin_of(url)
         request = _encode(origin, headers, body)
         connection = self._reuse(origin)
         if connection is not None:
+            on_connect()
             response = await self._try_reused(connection, request)
             if response is not None:
                 return response
-        return await self._exchange(await self._connect(origin), request)
+        connection = await self._connect(origin)
+        on_connect()
+        return await self._exchange(connection, request)
 
     async def _try_reused(self, connection: Connection, request: bytes) -> "Response | None":
         """None when a kept connection turns out to have been closed while it was idle: then it is safe to send again, once.

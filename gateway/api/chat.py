@@ -13,40 +13,54 @@ from gateway.ids import Ids
 from gateway.pipeline import answer
 from gateway.services import Services
 from gateway.streaming import ChatJson, ChatStream, Send, Writer
+from gateway.timing import Timing
 from metering.money import now_ms
 from policy.caller import Caller
 from policy.errors import Forbidden
 from policy.idempotency import Claim
+from policy.shedding import shed
 from providers.provider import ChatRequest
 
 INLINE_BYTES_MAX: Final = 256 * 1024
 """A larger body is parsed in a thread: at 3 ms it would delay every other stream."""
 TITLE_CHARACTERS_MAX: Final = 64
+SESSION_CHARACTERS_MAX: Final = 256
 IDS: Final = Ids()
 
 
 async def chat_completions(scope: Scope, receive: Receive, send: Send, at: Services) -> None:
     """Refusals that need no plan are answered here; everything else is the generation's."""
-    headers = headers_of(scope)
-    created_ms = now_ms()
+    headers, clock = headers_of(scope), asyncio.get_running_loop().time
+    created_ms, timing = now_ms(), Timing(clock())
     try:
         caller = await _inference_caller(headers, created_ms, at)
+        timing.lap("auth", clock())
+        _refuse_if_too_busy(caller, at)
         raw = await read_body(receive, headers, bytes_max=at.settings.body_bytes_max, seconds_max=at.settings.body_seconds)
-        request = chat_body.parse(raw) if len(raw) <= INLINE_BYTES_MAX else await asyncio.to_thread(chat_body.parse, raw)
+        presets = caller.rules.presets
+        parse = chat_body.parse
+        request = parse(raw, presets) if len(raw) <= INLINE_BYTES_MAX else await asyncio.to_thread(parse, raw, presets)
         claim = None
         if idempotency.HEADER in headers:
             claim = await idempotency.claim_of(headers, raw, route="chat/completions", account_id=caller.account_id, at=at)
-        if at.watch.full:
-            raise Busy("Too many generations are running in this process; try again in a moment.")
+        timing.lap("body", clock())
     except ClientGone:
         return
     except Exception as error:  # noqa: BLE001 - the edge: every refusal becomes JSON with its status
         refusal = problem(error)
         log_unforeseen(refusal, error, "chat/completions")
-        await send_problem(send, refusal, [])
+        await send_problem(send, refusal, [], timing)
         return
-    writer = Writer(send, cut=cutter(scope))
-    await _own(_generation(request, caller, headers, created_ms, writer, claim), receive, at)
+    writer = Writer(send, cut=cutter(scope), timing=timing)
+    await _own(_generation(request, caller, headers, created_ms, writer, claim, timing), receive, at)
+
+
+def _refuse_if_too_busy(caller: Caller, at: Services) -> None:
+    """Before anything is read or held: Busy says why."""
+    queue_ms, lag_ms = int(at.ledger.waiting_seconds * 1000), int(at.watch.lag_seconds * 1000)
+    reason = shed(len(at.watch.live), at.settings.generations_max, queue_ms, lag_ms, caller.free_tier)
+    if reason is not None:
+        raise Busy(f"Too busy: {reason}. Try again in a moment; nothing was sent or charged.")
 
 
 async def _inference_caller(headers: dict[bytes, bytes], now: int, at: Services) -> Caller:
@@ -57,7 +71,13 @@ async def _inference_caller(headers: dict[bytes, bytes], now: int, at: Services)
 
 
 def _generation(
-    request: ChatRequest, caller: Caller, headers: dict[bytes, bytes], created_ms: int, writer: Writer, claim: Claim | None
+    request: ChatRequest,
+    caller: Caller,
+    headers: dict[bytes, bytes],
+    created_ms: int,
+    writer: Writer,
+    claim: Claim | None,
+    timing: Timing,
 ) -> Generation:
     id = IDS.generation(created_ms)
     writer.headers.append((b"x-generation-id", id.encode()))
@@ -71,6 +91,9 @@ def _generation(
         origin=origin_of(headers.get(b"http-referer") or headers.get(b"referer")),
         title=title_of(headers.get(b"x-title") or headers.get(b"x-openrouter-title")),
         claim=claim,
+        session_id=headers.get(b"x-session-id", b"").decode("latin-1")[:SESSION_CHARACTERS_MAX] or None,
+        traced=headers.get(b"x-tollway-trace", b"").lower() == b"on",
+        timing=timing,
     )
 
 

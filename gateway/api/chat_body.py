@@ -3,17 +3,21 @@
 Fields that providers know and we do not pass through untouched. OpenRouter's own are taken out; on duplicate keys the last one counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from gateway.errors import BadRequest
+from policy import parameters, presets
+from policy.presets import Preset
 from providers import prompt
 from providers.content import Content
 from providers.prompt import texts
 from providers.provider import ChatRequest
 
+NONE: Final[Mapping[str, Preset]] = MappingProxyType({})
 DEPTH_MAX: Final = 64
 VALUES_MAX: Final = 200_000
 """More values than any prompt has tokens: 20 MiB of `{},` would be a gigabyte of memory and seconds of every request's time."""
@@ -107,12 +111,16 @@ class ChatBody(msgspec.Struct):
     user: str | None = None
     models: Annotated[list[str], msgspec.Meta(max_length=16)] | None = None
     provider: dict[str, Any] | None = None
+    session_id: Annotated[str, msgspec.Meta(max_length=256)] | None = None
 
 
-def parse(raw: bytes) -> ChatRequest:
-    """BadRequest names the field and says what is expected."""
+def parse(raw: bytes, known: Mapping[str, Preset] = NONE) -> ChatRequest:
+    """`known` are the account's presets. BadRequest names the field and says what is expected; UnknownPreset."""
     body = _decode(raw)
     _refuse_strangers(body)
+    preset = presets.find(body, known)
+    if preset is not None:
+        body = presets.apply_preset(body, preset)
     try:
         fields = msgspec.convert(body, ChatBody)
     except msgspec.ValidationError as error:
@@ -130,7 +138,9 @@ def parse(raw: bytes) -> ChatRequest:
         extras=frozenset(_extras(fields, media, raw)),
         capabilities=frozenset(_capabilities(body, fields, media)),
         models=tuple(fields.models or ()),
+        parameters=parameters.used(body),
         preferences=fields.provider or {},
+        session_id=fields.session_id or None,
     )
 
 

@@ -50,7 +50,7 @@ async def _caller(database: Database, token: str) -> Caller:
 
 
 async def _hold(ledger: Ledger, caller: Caller, id: str, amount: int) -> Held | Refused:
-    return await ledger.hold(id, account_id=caller.account_id, limits=caller.limits, amount=amount)
+    return await ledger.hold(id, account_id=caller.account_id, limits=caller.budgets, amount=amount)
 
 
 @pytest.mark.parametrize("tightest", ["account", "project", "member", "key"])
@@ -60,11 +60,11 @@ async def test_the_tightest_of_all_budgets_refuses_and_nothing_is_held_anywhere(
     for scope in budgets.SCOPES:
         await _budget(database, scope, 100 if scope == tightest else 500)
     caller = await _caller(database, token)
-    assert sorted(caller.scopes) == sorted(budgets.SCOPES)
+    assert sorted(caller.budget_scopes) == sorted(budgets.SCOPES)
     outcome = await _hold(ledger, caller, "gen_1", 101)
     assert outcome == Refused(f"lim_{tightest}_None", 100)
-    assert dict(zip(caller.limits, caller.scopes, strict=True))[outcome.bucket] == tightest
-    rows = [await database.read(lambda session, id=id: session.get_one(Account, id)) for id in ("acc", *caller.limits)]
+    assert dict(zip(caller.budgets, caller.budget_scopes, strict=True))[outcome.bucket] == tightest
+    rows = [await database.read(lambda session, id=id: session.get_one(Account, id)) for id in ("acc", *caller.budgets)]
     assert [row.held for row in rows] == [0] * 5
     assert await _hold(ledger, caller, "gen_2", 100) == Held(100)
     assert await _hold(ledger, caller, "gen_3", 1) == Refused(f"lim_{tightest}_None", 0, 100)
@@ -94,7 +94,7 @@ async def test_a_budget_that_is_removed_bounds_nothing_and_running_holds_still_e
     assert await _hold(ledger, caller, "gen_1", 100) == Held(100)
     assert not await database.write(budgets.remove, account_id="other", id=id)
     assert await database.write(budgets.remove, account_id="acc", id=id)
-    assert (await _caller(database, token)).limits == ()
+    assert (await _caller(database, token)).budgets == ()
     await ledger.void("gen_1", generation=None)
     assert (await database.read(lambda session: session.get_one(Account, id))).held == 0
 

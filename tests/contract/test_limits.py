@@ -4,14 +4,14 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policy.errors import LimitExceeded
-from policy.limits import MINUTE, PARTS, Guard, Limits, LimitsUnavailable, admit, settle_tokens
+from policy.limits import MINUTE, PARTS, Give, Guard, Limits, LimitsUnavailable, Refusal, Scope, Want, enter, leave
 from policy.limits_memory import MemoryLimits
 from policy.limits_redis import RedisLimits
 from tests import servers
@@ -32,6 +32,43 @@ def key() -> str:
     return _new_key()
 
 
+async def take(limits: Limits, key: str, amount: int, limit: int, window_seconds: int, now_ms: int) -> int | None:
+    """One want alone: None = taken, else the seconds to wait."""
+    refused = await limits.take([Want(key, amount, limit, window_seconds)], now_ms)
+    return None if refused is None else refused.retry_after_seconds
+
+
+async def give(limits: Limits, key: str, amount: int, window_seconds: int, taken_ms: int) -> None:
+    await limits.give([Give(key, amount, window_seconds, taken_ms)])
+
+
+async def admit(
+    limits: Limits,
+    key: str,
+    *,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+    concurrency: int | None = None,
+    tokens: int = 0,
+    holder: str = "gen_1",
+    now_ms: int = NOW,
+) -> None:
+    """`enter` of a key alone."""
+    await enter(limits, [_of_key(key, requests_per_minute, tokens_per_minute, concurrency)], tokens=tokens, holder=holder, now_ms=now_ms)
+
+
+async def settle_tokens(
+    limits: Limits, key: str, *, tokens_per_minute: int | None, tokens: int, used: int, taken_ms: int, now_ms: int
+) -> None:
+    scopes = [_of_key(key, None, tokens_per_minute, None)]
+    await leave(limits, scopes, tokens=tokens, used=used, holder="gen_1", taken_ms=taken_ms, now_ms=now_ms)
+
+
+def _of_key(key: str, requests_per_minute: int | None, tokens_per_minute: int | None, concurrency: int | None) -> Scope:
+    limits = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "concurrency": concurrency}
+    return Scope(account_id="acct", id=key, whose="key", **limits)
+
+
 def _redis_limits(url: str) -> RedisLimits:
     """Patient, because a test machine can be slow; the time-out has a test of its own."""
     return RedisLimits(url, timeout_ms=20_000)
@@ -42,65 +79,65 @@ def _new_key() -> str:
 
 
 async def test_the_limit_can_be_taken_and_not_one_more(limits: Limits, key: str) -> None:
-    assert [await limits.take(key, 1, 3, MINUTE, NOW) for _ in range(3)] == [None] * 3
-    assert await limits.take(key, 1, 3, MINUTE, NOW)
+    assert [await take(limits, key, 1, 3, MINUTE, NOW) for _ in range(3)] == [None] * 3
+    assert await take(limits, key, 1, 3, MINUTE, NOW)
 
 
 async def test_keys_do_not_share_a_limit(limits: Limits, key: str) -> None:
-    assert await limits.take(key, 3, 3, MINUTE, NOW) is None
-    assert await limits.take(_new_key(), 3, 3, MINUTE, NOW) is None
+    assert await take(limits, key, 3, 3, MINUTE, NOW) is None
+    assert await take(limits, _new_key(), 3, 3, MINUTE, NOW) is None
 
 
 async def test_a_refused_take_takes_nothing(limits: Limits, key: str) -> None:
-    assert await limits.take(key, 2, 5, MINUTE, NOW) is None
-    assert await limits.take(key, 4, 5, MINUTE, NOW)
-    assert await limits.take(key, 3, 5, MINUTE, NOW) is None
+    assert await take(limits, key, 2, 5, MINUTE, NOW) is None
+    assert await take(limits, key, 4, 5, MINUTE, NOW)
+    assert await take(limits, key, 3, 5, MINUTE, NOW) is None
 
 
 async def test_the_retry_time_is_when_enough_has_left_the_window(limits: Limits, key: str) -> None:
-    await limits.take(key, 2, 5, MINUTE, NOW)
-    await limits.take(key, 3, 5, MINUTE, NOW + 20_000)
+    await take(limits, key, 2, 5, MINUTE, NOW)
+    await take(limits, key, 3, 5, MINUTE, NOW + 20_000)
     at = NOW + 30_000
-    assert await limits.take(key, 2, 5, MINUTE, at) in (30, 31)
-    assert await limits.take(key, 3, 5, MINUTE, at) in (50, 51)
+    assert await take(limits, key, 2, 5, MINUTE, at) in (30, 31)
+    assert await take(limits, key, 3, 5, MINUTE, at) in (50, 51)
 
 
 async def test_two_hundred_at_once_admit_exactly_the_limit(limits: Limits, key: str) -> None:
-    answers = await asyncio.gather(*(limits.take(key, 1, 120, MINUTE, NOW) for _ in range(200)))
+    answers = await asyncio.gather(*(take(limits, key, 1, 120, MINUTE, NOW) for _ in range(200)))
     assert answers.count(None) == 120
 
 
 async def test_giving_back_makes_room_but_never_more_than_was_taken(limits: Limits, key: str) -> None:
-    await limits.take(key, 4, 5, MINUTE, NOW)
-    await limits.give(key, 9, MINUTE, taken_ms=NOW)
-    assert await limits.take(key, 6, 5, MINUTE, NOW)
-    assert await limits.take(key, 5, 5, MINUTE, NOW) is None
+    await take(limits, key, 4, 5, MINUTE, NOW)
+    await give(limits, key, 9, MINUTE, taken_ms=NOW)
+    assert await take(limits, key, 6, 5, MINUTE, NOW)
+    assert await take(limits, key, 5, 5, MINUTE, NOW) is None
 
 
 async def test_giving_back_what_was_never_taken_does_nothing(limits: Limits, key: str) -> None:
-    await limits.give(key, 5, MINUTE, taken_ms=NOW)
-    await limits.take(key, 5, 5, MINUTE, NOW)
-    await limits.give(key, 5, MINUTE, taken_ms=NOW - 5_000)
-    assert await limits.take(key, 1, 5, MINUTE, NOW)
+    await give(limits, key, 5, MINUTE, taken_ms=NOW)
+    await take(limits, key, 5, 5, MINUTE, NOW)
+    await give(limits, key, 5, MINUTE, taken_ms=NOW - 5_000)
+    assert await take(limits, key, 1, 5, MINUTE, NOW)
 
 
 async def test_what_was_used_beyond_the_estimate_counts(limits: Limits, key: str) -> None:
-    await limits.take(key, 2, 10, MINUTE, NOW)
-    await limits.give(key, -20, MINUTE, taken_ms=NOW)
-    assert await limits.take(key, 1, 10, MINUTE, NOW)
-    assert await limits.take(key, 10, 10, MINUTE, NOW + MINUTE * 1000 + PART_MS) is None
+    await take(limits, key, 2, 10, MINUTE, NOW)
+    await give(limits, key, -20, MINUTE, taken_ms=NOW)
+    assert await take(limits, key, 1, 10, MINUTE, NOW)
+    assert await take(limits, key, 10, 10, MINUTE, NOW + MINUTE * 1000 + PART_MS) is None
 
 
 async def test_an_empty_take_waits_only_while_the_limit_is_overdrawn(limits: Limits, key: str) -> None:
-    assert await limits.take(key, 5, 5, MINUTE, NOW) is None
-    assert await limits.take(key, 0, 5, MINUTE, NOW) is None
-    await limits.give(key, -1, MINUTE, taken_ms=NOW)
-    assert await limits.take(key, 0, 5, MINUTE, NOW)
+    assert await take(limits, key, 5, 5, MINUTE, NOW) is None
+    assert await take(limits, key, 0, 5, MINUTE, NOW) is None
+    await give(limits, key, -1, MINUTE, taken_ms=NOW)
+    assert await take(limits, key, 0, 5, MINUTE, NOW)
 
 
 async def test_a_clock_that_is_behind_still_sees_what_the_others_took(limits: Limits, key: str) -> None:
-    await limits.take(key, 5, 5, MINUTE, NOW)
-    assert await limits.take(key, 1, 5, MINUTE, NOW - 3_000)
+    await take(limits, key, 5, 5, MINUTE, NOW)
+    assert await take(limits, key, 1, 5, MINUTE, NOW - 3_000)
 
 
 async def test_ping_answers(limits: Limits) -> None:
@@ -119,7 +156,7 @@ async def test_no_window_wherever_it_begins_sees_more_than_the_limit(
     window_ms = window * 1000
     for wait, amount in takes:
         now += wait * window // MINUTE
-        wait_seconds = await limits.take(key, amount, limit, window, now)
+        wait_seconds = await take(limits, key, amount, limit, window, now)
         within = sum(earlier for at, earlier in taken if at > now - window_ms)
         if wait_seconds is None:
             taken.append((now, amount))
@@ -129,7 +166,7 @@ async def test_no_window_wherever_it_begins_sees_more_than_the_limit(
         assert at_most_a_part_longer + amount > limit
         assert 1 <= wait_seconds <= window + window // PARTS + 1
         now += wait_seconds * 1000
-        assert await limits.take(key, amount, limit, window, now) is None
+        assert await take(limits, key, amount, limit, window, now) is None
         taken.append((now, amount))
 
 
@@ -205,19 +242,19 @@ async def test_an_answer_that_took_longer_than_the_window_changes_nothing(limits
 async def test_memory_forgets_keys_whose_window_has_passed() -> None:
     limits = MemoryLimits()
     for number in range(100):
-        await limits.take(f"key {number}", 1, 5, MINUTE, NOW)
-    await limits.take("new", 1, 5, MINUTE, NOW + 10 * MINUTE * 1000)
+        await take(limits, f"key {number}", 1, 5, MINUTE, NOW)
+    await take(limits, "new", 1, 5, MINUTE, NOW + 10 * MINUTE * 1000)
     assert len(limits) == 1
 
 
 async def test_memory_keeps_the_keys_used_last_when_it_is_full() -> None:
     limits = MemoryLimits(keys_max=10)
-    await limits.take("busy", 1, 2, MINUTE, NOW)
+    await take(limits, "busy", 1, 2, MINUTE, NOW)
     for number in range(100):
-        await limits.take(f"key {number}", 1, 1, MINUTE, NOW)
-        await limits.take("busy", 0, 2, MINUTE, NOW)
+        await take(limits, f"key {number}", 1, 1, MINUTE, NOW)
+        await take(limits, "busy", 0, 2, MINUTE, NOW)
     assert len(limits) == 10
-    assert await limits.take("busy", 2, 2, MINUTE, NOW)
+    assert await take(limits, "busy", 2, 2, MINUTE, NOW)
 
 
 # Redis
@@ -225,7 +262,7 @@ async def test_memory_keeps_the_keys_used_last_when_it_is_full() -> None:
 
 async def test_processes_share_a_limit_in_redis(redis_url: str, key: str) -> None:
     stores = [_redis_limits(redis_url) for _ in range(3)]
-    answers = await asyncio.gather(*(store.take(key, 1, 10, MINUTE, NOW) for store in stores for _ in range(20)))
+    answers = await asyncio.gather(*(take(store, key, 1, 10, MINUTE, NOW) for store in stores for _ in range(20)))
     assert answers.count(None) == 10
     for store in stores:
         await store.aclose()
@@ -235,18 +272,18 @@ async def test_redis_that_has_forgotten_the_scripts_gets_them_again(redis_url: s
     limits = _redis_limits(redis_url)
     for _ in range(2):
         await limits._redis.script_flush()
-        assert await limits.take(key, 1, 5, MINUTE, NOW) is None
+        assert await take(limits, key, 1, 5, MINUTE, NOW) is None
         await limits._redis.script_flush()
-        await limits.give(key, 1, MINUTE, taken_ms=NOW)
+        await give(limits, key, 1, MINUTE, taken_ms=NOW)
     await limits.aclose()
 
 
 async def test_every_key_in_redis_expires(redis_url: str, key: str) -> None:
     limits = _redis_limits(redis_url)
-    await limits.take(key, 1, 5, MINUTE, NOW)
-    await limits.give(key, -1, MINUTE, taken_ms=NOW)
+    await take(limits, key, 1, 5, MINUTE, NOW)
+    await give(limits, key, -1, MINUTE, taken_ms=NOW)
     assert 0 < await limits._redis.pttl(f"tollway:limits:{key}") <= 3 * MINUTE * 1000
-    await limits.give(key + "-gone", -1, MINUTE, taken_ms=NOW)
+    await give(limits, key + "-gone", -1, MINUTE, taken_ms=NOW)
     assert not await limits._redis.exists(f"tollway:limits:{key}-gone")
     await limits.aclose()
 
@@ -265,7 +302,7 @@ async def test_requests_pass_uncounted_when_redis_is_killed(key: str, caplog: py
             await admit(guard, key, requests_per_minute=1, tokens_per_minute=None, tokens=1, now_ms=NOW)
         assert guard.failures == 0
     with pytest.raises(LimitsUnavailable):
-        await store.take(key, 1, 1, MINUTE, NOW)
+        await take(store, key, 1, 1, MINUTE, NOW)
     for _ in range(3):
         await admit(guard, key, requests_per_minute=1, tokens_per_minute=None, tokens=1, now_ms=NOW)
         await settle_tokens(guard, key, tokens_per_minute=9, tokens=1, used=5, taken_ms=NOW, now_ms=NOW)
@@ -273,7 +310,7 @@ async def test_requests_pass_uncounted_when_redis_is_killed(key: str, caplog: py
     assert guard.failures == 6
     assert len(caplog.records) == 1
     clock.now_ms += 60_000
-    await guard.give(key, 1, MINUTE, taken_ms=NOW)
+    await give(guard, key, 1, MINUTE, taken_ms=NOW)
     assert len(caplog.records) == 2
     with pytest.raises(LimitsUnavailable):
         await guard.ping()
@@ -283,14 +320,14 @@ async def test_requests_pass_uncounted_when_redis_is_killed(key: str, caplog: py
 async def test_limits_hold_again_once_redis_is_back(redis_url: str, key: str) -> None:
     clock, store = Clock(), Broken(_redis_limits(redis_url))
     guard = Guard(store, now_ms=clock)
-    assert await guard.take(key, 1, 1, MINUTE, NOW) is None
+    assert await take(guard, key, 1, 1, MINUTE, NOW) is None
     store.broken = True
-    assert await guard.take(key, 1, 1, MINUTE, NOW) is None
+    assert await take(guard, key, 1, 1, MINUTE, NOW) is None
     store.broken = False
-    assert await guard.take(key, 1, 1, MINUTE, NOW) is None
+    assert await take(guard, key, 1, 1, MINUTE, NOW) is None
     assert guard.failures == 2
     clock.now_ms += 1_000
-    assert await guard.take(key, 1, 1, MINUTE, NOW)
+    assert await take(guard, key, 1, 1, MINUTE, NOW)
     await guard.aclose()
 
 
@@ -303,9 +340,9 @@ async def test_a_redis_that_hangs_delays_one_request_by_its_time_out_and_the_nex
     port = server.sockets[0].getsockname()[1]
     guard = Guard(RedisLimits(f"redis://127.0.0.1:{port}/0", timeout_ms=250), now_ms=Clock())
     started = time.monotonic()
-    assert await guard.take(key, 1, 1, MINUTE, NOW) is None
+    assert await take(guard, key, 1, 1, MINUTE, NOW) is None
     first = time.monotonic()
-    assert await guard.take(key, 1, 1, MINUTE, NOW) is None
+    assert await take(guard, key, 1, 1, MINUTE, NOW) is None
     assert 0.2 < first - started < 2
     assert time.monotonic() - first < 0.2
     assert guard.failures == 2
@@ -329,13 +366,17 @@ class Broken:
         self.store = store
         self.broken = False
 
-    async def take(self, key: str, amount: int, limit: int, window_seconds: int, now_ms: int) -> int | None:
+    async def take(self, wants: Sequence[Want], now_ms: int) -> Refusal | None:
         self._check()
-        return await self.store.take(key, amount, limit, window_seconds, now_ms)
+        return await self.store.take(wants, now_ms)
 
-    async def give(self, key: str, amount: int, window_seconds: int, taken_ms: int) -> None:
+    async def give(self, gives: Sequence[Give]) -> None:
         self._check()
-        await self.store.give(key, amount, window_seconds, taken_ms)
+        await self.store.give(gives)
+
+    async def renew(self, places: Sequence[tuple[str, str]], now_ms: int) -> None:
+        self._check()
+        await self.store.renew(places, now_ms)
 
     async def ping(self) -> None:
         self._check()

@@ -18,7 +18,7 @@ from gateway.pipeline import answer
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.streaming import ChatJson, ChatStream, Writer
-from metering import ledger
+from metering import credits, ledger
 from metering.money import NANO_PER_USD, now_ms
 from policy.caller import Caller
 from tests.fakes.process import Fake, fake_provider
@@ -73,9 +73,9 @@ class Place(NamedTuple):
         return posted, held
 
     async def open_account(self, id: str, nano: int) -> Caller:
-        deposit = {"id": f"dep_{id}", "account_id": id, "amount": nano, "kind": "deposit", "reason": "test", "now": now_ms()}
+        deposit = {"id": f"dep_{id}", "account_id": id, "amount": nano, "reason": "test", "now": now_ms()}
         await self.at.database.write(lambda session: ledger.open_account(session, id=id, now=now_ms()))
-        await self.at.database.write(lambda session: ledger.deposit(session, **deposit))
+        await self.at.database.write(lambda session: credits.add(session, **deposit))
         return Caller(account_id=id, key_id="key_test", kind="owner")
 
 

@@ -161,8 +161,8 @@ async def test_a_budget_whose_period_is_over_starts_anew_when_its_key_calls(data
     after = await callers.identify(token, first_end)
     limit = await database.read(lambda session: session.get_one(Account, "lim_1"))
     assert (limit.posted, limit.period_start, limit.period_end) == (0, *period(reset, first_end))
-    assert after.limits == before.limits == ("lim_1",)
-    assert after.scopes == ("key",)
+    assert after.budgets == before.budgets == ("lim_1",)
+    assert after.budget_scopes == ("key",)
 
 
 async def test_credit_that_has_expired_admits_no_request_though_its_key_is_remembered(database: Counting, callers: Callers) -> None:

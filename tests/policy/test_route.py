@@ -11,38 +11,8 @@ from metering.price import UNITS, Price
 from metering.usage import COMPLETION_UNITS, PROMPT_UNITS, Usage
 from policy import route
 from policy.errors import InvalidPreferences, NoEndpoint, UnknownModel
-from providers.catalog import Catalog
-from providers.content import Content
-from providers.provider import ChatRequest, DataPolicy, Endpoint, Model, Provider
-
-CAPABLE = frozenset({"text", "tools", "images", "json_schema"})
-
-
-def endpoint(slug: str, model: str = "acme/fast", **fields: Any) -> Endpoint:
-    known = Model(id=model, name=model, company="acme", context_length=1000)
-    key = fields.pop("api_key_env", None)
-    provider = Provider(slug=slug, name=slug, dialect="openai", api_key_env=key, data_policy=fields.pop("policy", DataPolicy()))
-    rates = fields.pop("price", Price(prompt=100, completion=200))
-    given_fields = {"context_length": 1000, "capabilities": CAPABLE, **fields}
-    return Endpoint(
-        id=f"{slug}/{model}", model=known, provider=provider, upstream_model="m", price=rates, price_id=rates.id, **given_fields
-    )
-
-
-def catalog(*endpoints: Endpoint) -> Catalog:
-    models = {each.model.id: each.model for each in endpoints}
-    by_model = {id: tuple(each for each in endpoints if each.model.id == id) for id in models}
-    return Catalog(companies={}, models=models, providers={each.provider.slug: each.provider for each in endpoints}, endpoints=by_model)
-
-
-def request(model: str = "acme/fast", **fields: Any) -> ChatRequest:
-    known = {"stream": False, "include_usage": False, "max_tokens": None, "n": 1, "prompt_tokens_max": 10, **fields}
-    return ChatRequest(body=Content({"messages": []}), model=model, **known)
-
-
-def slugs(wanted: ChatRequest, *endpoints: Endpoint, keys: frozenset[str] = frozenset()) -> list[str]:
-    return [each.provider.slug for each in route.plan(wanted, catalog(*endpoints), keys=keys).endpoints]
-
+from providers.provider import DataPolicy, Endpoint
+from tests.policy.routing import catalog, endpoint, plan, request, slugs, usd
 
 # The funnel
 
@@ -130,6 +100,83 @@ def test_the_model_itself_among_its_fallbacks_counts_once() -> None:
 def test_a_fallback_model_that_is_not_known_is_refused_and_not_passed_over() -> None:
     with pytest.raises(UnknownModel):
         route.plan(request(models=("acme/fats",)), catalog(endpoint("one")), keys=frozenset())
+
+
+# The message of a route that leads nowhere
+
+KEPT = DataPolicy(trains=False, retention_days=30)
+
+
+def message(*offered: Endpoint, model: str = "acme/fast", account: dict[str, Any] | None = None, **fields: Any) -> str:
+    with pytest.raises(NoEndpoint) as caught:
+        plan(request(model, **fields), *offered, rules=account or {})
+    counts = [step["endpoint_count"] for step in caught.value.funnel]
+    assert counts == sorted(set(counts), reverse=True)
+    assert counts[-1] == 0 or len(counts) == 1
+    assert caught.value.failed_step == caught.value.funnel[-1]["step"]
+    return caught.value.message
+
+
+def test_the_message_tells_the_whole_way_down_and_what_to_do() -> None:
+    offered = [endpoint("a", api_key_env="KEY"), endpoint("b", policy=KEPT), endpoint("c")]
+    assert message(*offered, preferences={"zdr": True}) == (
+        "No endpoint of acme/fast can take this request: of 3, "
+        "1 at Filter by Provider Key (this installation has no key for the provider), "
+        "2 at Filter by Data Policy (the provider keeps prompts, or its policy is not known (zdr)). "
+        "Use a model with another provider, or allow this where the rule was set."
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "account", "words"),
+    [
+        ({"preferences": {"only": ["x"]}}, {}, "(not in provider.only). Providers that serve it: a, b."),
+        ({"preferences": {"ignore": ["a", "b"]}}, {}, "(in provider.ignore). Providers that serve it: a, b."),
+        (
+            {"preferences": {"region": "eu"}},
+            {},
+            "(it may process requests elsewhere, or its region is not known (region: eu)). Use a model",
+        ),
+        ({"preferences": {"max_price": {"prompt": 0}}}, {}, "(its prompt price is above provider.max_price.prompt). Raise the price"),
+        ({"preferences": {"quantizations": ["fp8"]}}, {}, "(its quantization is not in provider.quantizations). Providers that serve it"),
+        (
+            {"preferences": {"order": ["x"], "allow_fallbacks": False}},
+            {},
+            "(not in provider.order, and allow_fallbacks is false). Providers",
+        ),
+        (
+            {"preferences": {"require_parameters": True}, "parameters": frozenset({"top_k"})},
+            {},
+            "support top_k (require_parameters)). Leave",
+        ),
+        ({"capabilities": frozenset({"audio"})}, {}, "(it does not support audio input). Use a model that supports this"),
+        ({"extras": frozenset({"audio"})}, {}, "(it has no price for audio; unpriced is blocked, never free). The operator"),
+        ({}, {"ignored_models": ["acme/*"]}, "(the account's rules (ignored_models) rule out the model acme/fast). Use another model"),
+        ({}, {"allowed_providers": ["x"]}, "(the account's rules allow only other providers). Providers that serve it: a, b."),
+        ({"model": "acme/fast:free"}, {}, "(it is not free (:free)). Leave out :free to use paid endpoints."),
+    ],
+)
+def test_the_message_names_the_rule_that_left_nothing(fields: dict[str, Any], account: dict[str, Any], words: str) -> None:
+    assert words in message(endpoint("a", price=usd(1)), endpoint("b", price=usd(2)), account=account, **fields)
+
+
+def test_many_reasons_and_providers_are_not_all_told() -> None:
+    lacking = ["tools", "images", "json_schema", "audio", "files"]
+    offered = [endpoint(f"p{i}", capabilities=frozenset(lacking) - {name}) for i, name in enumerate(lacking)]
+    assert "; and 2 other reasons)" in message(*offered, capabilities=frozenset(lacking))
+    assert message(*(endpoint(f"p{i}") for i in range(12)), preferences={"only": ["x"]}).endswith("p8, p9, ....")
+
+
+def test_steps_of_several_models_are_told_in_the_order_of_the_walk() -> None:
+    offered = [endpoint("a"), endpoint("b", "acme/slow", api_key_env="KEY")]
+    with pytest.raises(NoEndpoint) as caught:
+        plan(request(models=("acme/slow",), preferences={"only": ["b"]}), *offered)
+    assert [step["step"] for step in caught.value.funnel[1:]] == ["Filter by Provider Key", "Filter by provider.only"]
+    assert caught.value.message.startswith("No endpoint of acme/fast or acme/slow can take this request: of 2, 1 at ")
+
+
+def test_a_parameter_of_the_clients_own_is_not_repeated() -> None:
+    assert "my_secret" not in message(endpoint("a"), preferences={"require_parameters": True}, parameters=frozenset({"my_secret"}))
 
 
 # The ceiling

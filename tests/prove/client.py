@@ -37,6 +37,11 @@ class Seen:
         return parse_usd(format(usage["cost"], "f")) if usage else None
 
     @property
+    def cut_off(self) -> bool:
+        """Neither an answer nor a refusal: the connection ended, or there was none."""
+        return self.cost is None and not self.error
+
+    @property
     def error(self) -> Any:
         return (self.last or {}).get("error")
 
@@ -58,7 +63,7 @@ async def chat(seen: Seen, *, port: int, key: str, model: str, keep_text: bool =
             return seen
         async for line in reader:
             if line.startswith(b"data: "):
-                _take(line[6:].strip(), seen, keep_text=keep_text)
+                take(line[6:].strip(), seen, keep_text=keep_text)
     except (OSError, asyncio.IncompleteReadError):
         pass
     finally:
@@ -75,7 +80,8 @@ async def _head(reader: asyncio.StreamReader, seen: Seen) -> bool:
     return headers.get("content-type", "").startswith("text/event-stream")
 
 
-def _take(data: bytes, seen: Seen, *, keep_text: bool) -> None:
+def take(data: bytes, seen: Seen, *, keep_text: bool) -> None:
+    """One `data:` of a stream, without its prefix."""
     if data == b"[DONE]":
         seen.done += 1
         return

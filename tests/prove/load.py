@@ -1,4 +1,7 @@
-"""Load for the proofs: clients that stream without end, each request with a prompt of its own, by which the provider's book finds it."""
+"""Load for the proofs: clients that ask without end, each request with a prompt of its own, by which the provider's book finds it.
+
+A client whose answer was cut off asks the same again at once, without an Idempotency-Key: that is a new generation.
+"""
 
 import asyncio
 import itertools
@@ -11,11 +14,9 @@ from tests.running import Account
 
 MODELS = {
     "short": "slow-tokens@ms=10,tokens=25",
-    "long": "slow-tokens@ms=25,tokens=160",
+    "long": "slow-tokens@ms=20,tokens=120",
     "untold": "missing-usage+slow-tokens@ms=15,tokens=40",
 }
-TOKENS_PER_SECOND_MAX = 100
-UNTOLD = "untold"
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Load:
     clients: int
     random: random.Random
     seen: list[Seen] = field(default_factory=list)
+    retries: int = 0
     _stopping: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -44,10 +46,16 @@ class Load:
         while not self._stopping:
             model = self.random.choices(list(MODELS), weights=(6, 2, 2))[0]
             seen = Seen(f"{model} crash-{next(self._numbers)}")
-            account, port = self.random.choice(self.accounts), self.random.choice(self.ports)
-            stream = self.random.random() < 0.9
-            await chat(seen, port=port, key=account.key, model=f"fake/{model}", keep_text=False, stream=stream)
-            if seen.status:
-                self.seen.append(seen)
-            else:
-                await asyncio.sleep(0.05)  # nobody listens there at present
+            account, stream = self.random.choice(self.accounts), self.random.random() < 0.8
+            await self._ask(seen, account, model, stream=stream)
+            if seen.cut_off and not self._stopping:
+                again = Seen(f"{seen.prompt} again")
+                await self._ask(again, account, model, stream=stream)
+                self.retries += bool(again.status)
+
+    async def _ask(self, seen: Seen, account: Account, model: str, *, stream: bool) -> None:
+        await chat(seen, port=self.random.choice(self.ports), key=account.key, model=f"fake/{model}", keep_text=False, stream=stream)
+        if seen.status:
+            self.seen.append(seen)
+        else:
+            await asyncio.sleep(0.05)  # nobody listens there at present

@@ -36,6 +36,7 @@ class Ended:
     state: int
     amount: int
     charge: int
+    prompt: int | None
     completion: int | None
     usage_source: str | None
 
@@ -43,16 +44,25 @@ class Ended:
 class Rig:
     """A database, and the settings that every process on it shares.
 
-    `models`: a name (the public id is `fake/<name>`) and what the fake is asked for; `fees`: USD per request of some of them.
+    `models`: a name (the public id is `fake/<name>`) and what the fake is asked for; `fees`: USD per request of some of them; `prices`:
+    other prices than PRICE; `seconds`: what some of them ask for when the first endpoint has failed.
     """
 
     def __init__(
-        self, *, database_url: str, fake_url: str, models: dict[str, str], folder: Path, fees: dict[str, str] | None = None
+        self,
+        *,
+        database_url: str,
+        fake_url: str,
+        models: dict[str, str],
+        folder: Path,
+        fees: dict[str, str] | None = None,
+        seconds: dict[str, str] | None = None,
+        prices: dict[str, dict[str, str]] | None = None,
     ) -> None:
         self.database_url = database_url
         self._folder = folder
         file = folder / f"catalog-{uuid.uuid4().hex}.toml"
-        file.write_text(_catalog(fake_url, models, fees or {}))
+        file.write_text(_catalog(fake_url, models, _prices(fees or {}, prices or {}), seconds or {}))
         self.settings = {"TOLLWAY_DATABASE_URL": database_url, "TOLLWAY_CATALOG": str(file), "TOLLWAY_HEALTH": "off"}
         self._settings = Settings(database_url=database_url, secret_key=SECRET)
 
@@ -90,7 +100,7 @@ class Rig:
         """By generation."""
         rows = await books.sql(
             self.database_url,
-            """SELECT h.id, h.state, h.amount, h.charge, g.completion, g.usage_source
+            """SELECT h.id, h.state, h.amount, h.charge, g.prompt, g.completion, g.usage_source
             FROM hold h LEFT JOIN generation g ON g.id = h.id""",
         )
         return {str(row[0]): Ended(*row[1:]) for row in rows}  # type: ignore[arg-type]
@@ -124,13 +134,19 @@ def _usd(nano: int) -> str:
     return f"{nano // 10**9}.{nano % 10**9:09}"
 
 
-def _catalog(fake_url: str, models: dict[str, str], fees: dict[str, str]) -> str:
-    rows = [_row("provider", slug="fake", name="Fake", dialect="openai", base_url=fake_url)]
+def _prices(fees: dict[str, str], prices: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    return {**{name: {"request": fee} for name, fee in fees.items()}, **prices}
+
+
+def _catalog(fake_url: str, models: dict[str, str], prices: dict[str, dict[str, str]], seconds: dict[str, str]) -> str:
+    rows = [_row("provider", slug=slug, name=slug.title(), dialect="openai", base_url=fake_url) for slug in ("fake", "second")]
     for name, upstream in models.items():
-        price = ", ".join(f"{unit} = {json.dumps(usd)}" for unit, usd in {**PRICE, "request": fees.get(name, "0")}.items())
+        price = ", ".join(f"{unit} = {json.dumps(usd)}" for unit, usd in {**PRICE, "request": "0", **prices.get(name, {})}.items())
         rows.append(_row("model", id=f"fake/{name}", context_length=OUTPUT_MAX))
-        rows.append(_row("endpoint", model=f"fake/{name}", provider="fake", upstream_model=upstream, max_output_tokens=OUTPUT_MAX))
-        rows.append(f"price = {{ {price} }}\n")
+        offered = {"fake": upstream, **({"second": seconds[name]} if name in seconds else {})}
+        for priority, (slug, wish) in enumerate(offered.items()):
+            wanted = {"upstream_model": wish, "max_output_tokens": OUTPUT_MAX, "priority": priority}
+            rows.append(_row("endpoint", model=f"fake/{name}", provider=slug, **wanted) + f"price = {{ {price} }}\n")
     return "".join(rows)
 
 

@@ -333,3 +333,52 @@ def test_a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not(tmp_
     file.write_bytes(MODEL.encode("utf-16"))
     with pytest.raises(CatalogError, match="is not TOML in UTF-8"):
         load(str(file))
+
+
+# Regions and parameters
+
+
+@pytest.mark.parametrize(
+    ("provider", "endpoint", "regions"),
+    [
+        ("", "", set()),
+        ('region = "eu"\n', "", {"eu"}),
+        ('region = "eu"\n', 'region = ["us", "eu"]\n', {"eu", "us"}),
+        ("", 'region = "eu-central"\n', {"eu-central"}),
+    ],
+)
+def test_an_endpoint_is_in_its_own_regions_or_its_providers_and_else_unknown(
+    tmp_path: Path, provider: str, endpoint: str, regions: set[str]
+) -> None:
+    known = read_text(tmp_path, MODEL + PROVIDER + provider + ENDPOINT + PRICE + endpoint)
+    assert known.endpoints["acme/fast-1"][0].region == regions
+
+
+def test_no_built_in_row_guesses_a_region() -> None:
+    assert not [endpoint.id for endpoint in load(None).every_endpoint() if endpoint.region]
+
+
+@pytest.mark.parametrize(
+    ("line", "parameters"), [("", None), ("parameters = []\n", set()), ('parameters = ["top_k", "seed"]\n', {"top_k", "seed"})]
+)
+def test_an_endpoint_without_a_list_of_parameters_is_not_one_with_an_empty_list(
+    tmp_path: Path, line: str, parameters: set[str] | None
+) -> None:
+    assert read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + PRICE + line).endpoints["acme/fast-1"][0].parameters == parameters
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        *(
+            ('region = "EU"\n', "region: "),
+            ("region = []\n", "region: "),
+            ('region = ["eu", ""]\n', "region"),
+            ("region = 1\n", "region: "),
+        ),
+        *(('parameters = "top_k"\n', "parameters: "), ('parameters = ["Top K"]\n', "parameters")),
+    ],
+)
+def test_a_wrong_region_or_list_of_parameters_is_refused_with_what_to_write(tmp_path: Path, line: str, field: str) -> None:
+    with pytest.raises(CatalogError, match=rf"\[\[endpoint\]\] acme-cloud/acme/fast-1: {field}.*write a"):
+        read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + PRICE + line)

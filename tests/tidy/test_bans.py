@@ -16,6 +16,7 @@ BROAD_HANDLERS_ALLOWED = {
     "gateway/api/chat.py": "the HTTP edge: every refusal becomes JSON with its status",
     "gateway/pipeline.py": "the owner task of a generation: whatever was not foreseen is a 500, and is looked at",
     "gateway/lifeline.py": "a worker loop: a heartbeat that stops would fence a healthy process",
+    "gateway/workers.py": "worker loops: a chore that fails must neither stop the others nor its own next round",
     "metering/commit.py": "a batch: one impossible row must not take its neighbours with it",
     "metering/worker.py": "a thread: whatever its work raises belongs to the one who waits for it",
 }

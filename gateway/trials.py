@@ -1,0 +1,66 @@
+"""Which endpoint is tried next, and what each trial says about it: the part of an attempt that health and the retry budget see."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.generation import CLIENT, Attempt, Generation, Interrupt
+from gateway.reserve import Paid
+from gateway.services import Services
+from gateway.settlement import End
+from policy.health import Kind, Sample, kind_of, may_try, monotonic_ms
+from providers.provider import Endpoint
+
+
+def next_of(left: Paid, generation: Generation, at: Services) -> int | None:
+    """The place in `left` of the endpoint to try now; None if a retry would go beyond every provider's budget.
+
+    An endpoint whose only probe was taken since the route was planned is passed over while there is another.
+    """
+    places = range(len(left))
+    if generation.attempts:
+        places_with_room = [place for place in places if at.retries.may_retry(left[place][0].provider.slug)]
+        if not places_with_room:
+            return None
+    else:
+        places_with_room = list(places)
+    ready = (place for place in places_with_room if may_try(at.health.stats(health_id(left[place][0], generation))))
+    return next(ready, places_with_room[0])
+
+
+def health_id(endpoint: Endpoint, generation: Generation) -> str:
+    """A customer's own key has a health of its own at an endpoint."""
+    own = generation.plan.own_keys.get(endpoint.id) if generation.plan else None
+    return endpoint.id if own is None else f"{endpoint.id}#{own}"
+
+
+@contextmanager
+def observed(generation: Generation, end: End, record: Attempt, at: Services) -> Iterator[None]:
+    """Around one attempt: it counts as active at its provider, and its end is one sample of the endpoint's health."""
+    endpoint, began = end.endpoint, monotonic_ms()
+    assert endpoint is not None
+    id, retry = health_id(endpoint, generation), len(generation.attempts) > 1
+    at.health.started(id)
+    at.retries.started(endpoint.provider.slug, retry=retry)
+    kind = Kind.REQUEST  # of an attempt that we broke off ourselves nothing is learned
+    try:
+        yield
+        kind = _kind(end, record)
+    finally:
+        at.retries.ended(endpoint.provider.slug, retry=retry)
+        at.health.ended(_sample(id, kind, began, end, record))
+
+
+def _kind(end: End, record: Attempt) -> Kind:
+    answered = record.first_byte_ms is not None
+    if end.interrupt in CLIENT:
+        return Kind.OK if answered else Kind.REQUEST
+    if end.interrupt in (Interrupt.SHUTDOWN, Interrupt.TOTAL):
+        return Kind.REQUEST
+    return kind_of(end.error)
+
+
+def _sample(id: str, kind: Kind, began: int, end: End, record: Attempt) -> Sample:
+    now = monotonic_ms()
+    first = None if record.first_byte_ms is None else max(0, record.first_byte_ms - record.started_ms)
+    tokens = end.meter.paced_tokens if end.meter is not None and kind is Kind.OK else None
+    return Sample(id=id, kind=kind, at_ms=now, first_byte_ms=first, tokens=tokens, seconds_ms=now - began)

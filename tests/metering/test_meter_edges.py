@@ -1,0 +1,85 @@
+"""The meter's own edges: the last token before the hold is asked to grow, an event that does not leave, what is kept in memory."""
+
+from typing import Any
+
+import pytest
+
+from metering.meter import TAIL_CHARACTERS, UNCOUNTED_BYTES_MAX, Meter
+from metering.usage import Usage
+
+
+class Letters:
+    """One token per character, and how much text it was ever given."""
+
+    exact = True
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def count(self, text: str) -> int:
+        self.given += len(text)
+        return len(text)
+
+
+def _meter(tokens_max: int, letters: Letters | None = None) -> Meter:
+    return Meter(letters or Letters(), tokens_max=tokens_max, tokens_limit=10**9, prompt_tokens_max=10**9, strict=True)
+
+
+def _delta(text: str) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}}]}
+
+
+@pytest.mark.parametrize(("count", "nearly", "over"), [(6, False, False), (7, True, False), (8, True, False), (9, True, True)])
+def test_more_is_asked_for_after_three_quarters_and_the_end_is_after_the_last(count: int, nearly: bool, over: bool) -> None:
+    meter = _meter(8)
+    for _ in range(count):
+        meter.see(_delta("x"))
+    assert (meter.nearly_over, meter.over) == (nearly, over)
+
+
+def test_an_event_that_does_not_leave_was_not_delivered() -> None:
+    meter = _meter(8)
+    meter.see(_delta("ab"))
+    meter.see(_delta("cd"))
+    assert meter.events == 2
+    for _ in range(2):
+        meter.drop()
+        assert (meter.events, meter.delivered) == (1, True)
+    assert meter.usage(3, whole=False) == (Usage(prompt=3, completion=2), "counted")
+
+
+def test_nothing_but_a_blank_event_is_no_delivery() -> None:
+    meter = _meter(8)
+    meter.see({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
+    meter.drop()
+    assert (meter.events, meter.delivered) == (0, False)
+
+
+@pytest.mark.parametrize("completion", [0, 1, 2])
+def test_one_reported_token_is_a_completion_and_none_is_not(completion: int) -> None:
+    meter = _meter(8)
+    meter.see({"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": completion}})
+    assert meter.completion_reported is (completion > 0)
+
+
+def test_text_is_counted_once_in_a_while_and_what_was_counted_is_forgotten() -> None:
+    """However long the answer, each of its characters is handed to the tokenizer a few times at most."""
+    letters = Letters()
+    meter = _meter(10**9, letters)
+    piece, pieces = "word " * 200, 500
+    for _ in range(pieces):
+        meter.see(_delta(piece))
+        assert meter._kept_bytes <= UNCOUNTED_BYTES_MAX + 2 * len(piece)
+        assert sum(map(len, meter._texts)) <= UNCOUNTED_BYTES_MAX + 2 * len(piece)
+    assert letters.given <= len(piece) * pieces
+    assert meter.usage(0, whole=True)[0].completion == len(piece) * pieces
+    assert sum(map(len, meter._texts)) <= 2 * TAIL_CHARACTERS
+    assert letters.given <= len(piece) * pieces + 2 * TAIL_CHARACTERS
+
+
+@pytest.mark.parametrize(("text", "completion", "source"), [("a", 1, "provider"), ("ab", 2, "counted"), ("abc", 3, "counted")])
+def test_of_a_broken_answer_the_larger_count_is_taken(text: str, completion: int, source: str) -> None:
+    meter = _meter(8)
+    meter.see({**_delta(text), "usage": {"prompt_tokens": 4, "completion_tokens": 1}})
+    usage, by = meter.usage(5, whole=False)
+    assert (usage.completion, by) == (completion, source)

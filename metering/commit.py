@@ -5,6 +5,7 @@ No timer: the next batch starts when the previous one returns. Under load batche
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -28,12 +29,12 @@ class Commit:
         self._run = run
         self._queue: deque[Pending] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._writing_since = 0.0
+        self._writing_since_ms = 0
 
     @property
-    def waiting_seconds(self) -> float:
-        """For how long the oldest waiting job has waited, or less: since the batch before it began to be written."""
-        return asyncio.get_running_loop().time() - self._writing_since if self._queue else 0.0
+    def waiting_ms(self) -> int:
+        """For how long the oldest waiting job has waited, at least about: since the batch before it began to be written."""
+        return _clock_ms() - self._writing_since_ms if self._queue else 0
 
     async def submit(self, job: Job) -> Outcome:
         """LedgerBusy when the queue is full (an end of a hold is always taken); DatabaseUnavailable when a hold cannot be written."""
@@ -59,7 +60,7 @@ class Commit:
         failures = 0
         try:
             while self._queue:
-                self._writing_since = asyncio.get_running_loop().time()
+                self._writing_since_ms = _clock_ms()
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_ROWS_MAX))]
                 try:
                     await self._write(batch)
@@ -100,6 +101,10 @@ class Commit:
         for job, future in batch:
             if not _ends(job) and not future.done():
                 future.set_exception(error)
+
+
+def _clock_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 def _ends(job: Job) -> bool:

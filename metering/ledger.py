@@ -83,9 +83,9 @@ class Ledger:
         return await self._close(job)
 
     @property
-    def waiting_seconds(self) -> float:
-        """How long the next hold would wait at least, seconds."""
-        return self._commit.waiting_seconds
+    def waiting_ms(self) -> int:
+        """How long the oldest job that waits to be written has waited."""
+        return self._commit.waiting_ms
 
     async def flush(self) -> None:
         await self._commit.flush()

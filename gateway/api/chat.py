@@ -57,7 +57,7 @@ async def chat_completions(scope: Scope, receive: Receive, send: Send, at: Servi
 
 def _refuse_if_too_busy(caller: Caller, at: Services) -> None:
     """Before anything is read or held: Busy says why."""
-    queue_ms, lag_ms = int(at.ledger.waiting_seconds * 1000), int(at.watch.lag_seconds * 1000)
+    queue_ms, lag_ms = at.ledger.waiting_ms, int(at.watch.lag_seconds * 1000)
     reason = shed(len(at.watch.live), at.settings.generations_max, queue_ms, lag_ms, caller.free_tier)
     if reason is not None:
         raise Busy(f"Too busy: {reason}. Try again in a moment; nothing was sent or charged.")

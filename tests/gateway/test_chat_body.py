@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from gateway.api.chat_body import DEPTH_MAX, OURS, REFUSED, VALUES_MAX, ChatBody, parse
 from gateway.errors import BadRequest
 from metering.tokens import tokenizer
+from policy.errors import UnknownPreset
+from policy.presets import Preset
 from providers import prompt
 from providers.provider import ChatRequest
 
@@ -40,10 +42,20 @@ def test_a_plain_request_is_understood() -> None:
     assert (request.extras, request.capabilities, request.models, request.preferences) == (frozenset(), frozenset(), (), {})
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", [name for name in OURS if name != "preset"])
 def test_fields_of_routers_are_taken_out(name: str) -> None:
     known = {"provider": {}, "models": ["a/b"]}
     assert name not in parsed(**{name: known.get(name, "x")}).body.reveal()
+
+
+def test_a_preset_is_put_in_and_its_name_taken_out() -> None:
+    known = {"short": Preset(parameters={"max_tokens": 9, "temperature": 0.5})}
+    request = parse(json.dumps(body(preset="short", temperature=1)).encode(), known)
+    assert (request.max_tokens, request.body.reveal()["temperature"]) == (9, 1)
+    assert "preset" not in request.body.reveal()
+    assert parse(json.dumps(body(model="acme/fast-1@preset/short")).encode(), known).model == "acme/fast-1"
+    with pytest.raises(UnknownPreset):
+        parse(json.dumps(body(preset="long")).encode(), known)
 
 
 @pytest.mark.parametrize("name", REFUSED)

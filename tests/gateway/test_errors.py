@@ -15,12 +15,14 @@ from policy.errors import (
     AlreadyAsked,
     Forbidden,
     InvalidPreferences,
+    InvalidRules,
     KeyReused,
     LimitExceeded,
     NoEndpoint,
     PolicyError,
     Unauthenticated,
     UnknownModel,
+    UnknownPreset,
 )
 from providers.content import Content
 from providers.errors import (
@@ -40,6 +42,8 @@ EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
     Forbidden: (Forbidden("no"), 403),
     UnknownModel: (UnknownModel("x", ["acme/y"]), 400),
     NoEndpoint: (NoEndpoint("none", [{"step": "s", "endpoint_count": 0}], "s"), 404),
+    InvalidRules: (InvalidRules("zdr: no"), 400),
+    UnknownPreset: (UnknownPreset("preset", "cheep", ["cheap"]), 400),
     InvalidPreferences: (InvalidPreferences("provider: no"), 400),
     LimitExceeded: (LimitExceeded("requests per minute", 3, 7), 429),
     AlreadyAsked: (AlreadyAsked("gen-1", 262_650), 409),

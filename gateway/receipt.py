@@ -7,8 +7,8 @@ from metering.price import Cost
 from metering.usage import PROMPT_UNITS, Usage
 
 
-def usage_object(usage: Usage, cost: Cost, *, charge: int, source: str) -> dict[str, Any]:
-    """`cost` is exactly what the ledger charged; `usage_source` says who counted (`provider`, `counted`, `estimated`)."""
+def usage_object(usage: Usage, cost: Cost, *, charge: int, held: int, source: str) -> dict[str, Any]:
+    """`cost` is exactly what the ledger charged, `hold` what it had set aside; `usage_source` says who counted (`provider`, `counted`, `estimated`)."""
     prompt_pico = sum(line.total_pico for line in cost.lines if line.unit in PROMPT_UNITS)
     prompt_cost = json_usd(min(prompt_pico // PICO_PER_NANO, charge))
     completion_cost = json_usd(max(0, charge - prompt_pico // PICO_PER_NANO))
@@ -17,6 +17,7 @@ def usage_object(usage: Usage, cost: Cost, *, charge: int, source: str) -> dict[
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "cost": json_usd(charge),
+        "hold": json_usd(held),
         "is_byok": False,
         "usage_source": source,
         "prompt_tokens_details": {

@@ -86,7 +86,7 @@ async def settle(generation: Generation, end: End, at: Services) -> Receipt:
         closed = await at.ledger.settle(generation.id, charge=cost.charge, held=generation.held, generation=row)
     generation.state = State.VOID if cost is FREE else State.SETTLED
     return Receipt(
-        usage=usage_object(usage, cost, charge=closed.charge, source=source or "provider"),
+        usage=usage_object(usage, cost, charge=closed.charge, held=generation.held, source=source or "provider"),
         tokens=usage.prompt_tokens + usage.completion_tokens,
     )
 

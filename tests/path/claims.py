@@ -66,6 +66,7 @@ def requests_served(place: Place, fault: str) -> list[dict[str, Json]]:
 def assert_charged(place: Place, account: Account, answer: Answer, *, since: Decimal, expected: Decimal) -> None:
     """The client's usage, the generation and the balance all say `expected`, and nothing is held."""
     assert answer.usage["cost"] == expected
+    assert answer.usage["hold"] == place.generation(account, answer)["hold"] >= expected
     assert_booked(place, account, answer, since=since, expected=expected)
 
 

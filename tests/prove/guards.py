@@ -28,7 +28,7 @@ EDGES = "tests/contract/test_ledger_edges.py"
 RECOVERY = "tests/contract/test_recovery.py"
 
 UNSETTLED = """    usage, source, cost = await settlement._priced(generation, end, at)
-    told = settlement.usage_object(usage, cost, charge=cost.charge, source=source or "provider")
+    told = settlement.usage_object(usage, cost, charge=cost.charge, held=generation.held, source=source or "provider")
     receipt = settlement.Receipt(usage=told, tokens=0)
 """
 

@@ -1,10 +1,11 @@
 """Decides: who is calling, what they may do, which endpoints in which order, and what may be kept. Opens no provider socket.
 
-`keys` creates and revokes API keys (only their HMAC is stored), `caller` turns a token into a `Caller`, `limits` holds requests and
-tokens per minute and requests at once (memory or Redis, one rule set), `shedding` says when a process is too busy for one more. `health`
-knows which endpoints work, `retries` how many more attempts a provider can bear, `sticky` where a conversation's prompt is cached:
-all three guide routing, none is needed for it. `idempotency` says which request owns an Idempotency-Key, `route` is pure:
-request + caller + catalog -> the ordered endpoints, the ceiling, and the funnel that explains every endpoint kept or removed.
+Who:    `keys` (only HMACs are stored), `caller` (a token -> a `Caller`, remembered for a second), `members`, `budgets`, `idempotency`
+How much:  `limits` (requests and tokens per minute, requests at once; memory or Redis, one rule set), `shedding`
+Where:  `route` is pure: request + rules + catalog + figures + one draw -> the ordered endpoints, the ceiling, and why. It reads
+        `preferences` (the request's word), `rules` (the owner's, which a request can only narrow), `filters` and `funnel` (who goes,
+        and why), `ranking` and `draw` (in which order), `explanation` (in words)
+What is known:  `health` (which endpoints work), `retries` (what a provider can bear), `sticky` (where a prompt is cached)
 
 Invariants:
 - everything here happens before a provider is called, and can refuse with the reason;

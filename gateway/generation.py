@@ -100,7 +100,7 @@ class Generation:
         self.claim = claim
         self.session_id = session_id
         self.traced = traced
-        self.timing = timing or Timing(clock)
+        self.timing = timing or Timing()
         self.plan: Plan | None = None
         self.conversation: Conversation | None = None
         self.sticky: str | None = None

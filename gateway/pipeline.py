@@ -57,7 +57,7 @@ async def _answer(generation: Generation, at: Services) -> None:
     estimate = generation.request.prompt_tokens_estimate
     if scopes:
         await limits.enter(at.limits, scopes, tokens=estimate, holder=id, now_ms=taken_ms)
-    _lap(generation, "route")
+    generation.timing.lap("route")
     try:
         if generation.claim is None:
             used = await _paid(generation, route, at)
@@ -77,14 +77,14 @@ async def _paid(generation: Generation, route: Plan, at: Services) -> int:
     except BaseException:
         at.ledger.void_later(generation.id)
         raise
-    _lap(generation, "hold")
+    generation.timing.lap("hold")
     try:
         end = await relay(generation, paid, at)
     except BaseException:
         await at.ledger.void(generation.id, generation=None)
         raise
     receipt = await settlement.settle(generation, end, at)
-    _lap(generation, "settle")
+    generation.timing.lap("settle")
     trace = trace_object(generation) if generation.traced else None
     if end.problem is not None:
         if trace is not None:
@@ -140,7 +140,7 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
         api_key=at.provider_keys.get(endpoint.provider.api_key_env or ""),
         max_tokens=_limit(request, endpoint, tokens_max if request.stream else tokens),
         generation_id=generation.id,
-        on_connect=partial(_lap, generation, "connect"),
+        on_connect=partial(generation.timing.lap, "connect"),
     )
     with observed(generation, end, record, at):
         await _try(generation, call, end, Extension(generation, endpoint, tokens, meter, at), record, at)
@@ -184,7 +184,7 @@ async def _pump(generation: Generation, call: Call, end: End, extension: Extensi
             generation.heard = clock()
             if batch and generation.state is State.DISPATCHED:
                 record.first_byte_ms = _ms(generation.heard - generation.started)
-                _lap(generation, "provider")
+                generation.timing.lap("provider")
                 generation.state = State.ANSWERING
             held_back += await _counted(batch, call, end, extension)
             extension.look_ahead()
@@ -242,10 +242,6 @@ def _failed(end: End, error: ProviderError) -> None:
     end.error = error
     end.final = end.relayed
     end.problem = provider_problem(error, end.endpoint.provider.name if end.endpoint else None)
-
-
-def _lap(generation: Generation, stage: str) -> None:
-    generation.timing.lap(stage, asyncio.get_running_loop().time())
 
 
 def _ms(seconds: float) -> int:

@@ -8,7 +8,7 @@ from metering.usage import PROMPT_UNITS, Usage
 
 
 def usage_object(usage: Usage, cost: Cost, *, charge: int, held: int, source: str) -> dict[str, Any]:
-    """`cost` is exactly what the ledger charged, `hold` what it had set aside; `usage_source` says who counted (`provider`, `counted`, `estimated`)."""
+    """`cost` is exactly what the ledger charged, `hold` what it had held; `usage_source` says who counted (`provider`, `counted`, `estimated`)."""
     prompt_pico = sum(line.total_pico for line in cost.lines if line.unit in PROMPT_UNITS)
     prompt_cost = json_usd(min(prompt_pico // PICO_PER_NANO, charge))
     completion_cost = json_usd(max(0, charge - prompt_pico // PICO_PER_NANO))

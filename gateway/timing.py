@@ -1,26 +1,30 @@
 """Where a request's time went: laps between its stages, told in the Server-Timing header of every answer."""
 
+import time
+from collections.abc import Callable
 from typing import Final
 
 HEADER: Final = b"server-timing"
 
 
 class Timing:
-    """Seconds of the loop's clock; `lap` ends a stage."""
+    """`lap` ends a stage. `clock` gives seconds; the loop's own would only tell whole milliseconds."""
 
-    __slots__ = ("_laps", "_last")
+    __slots__ = ("_clock", "_laps", "_last")
 
-    def __init__(self, clock: float) -> None:
-        self._last = clock
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._last = clock()
         self._laps: list[tuple[str, float]] = []
 
-    def lap(self, stage: str, clock: float) -> None:
-        self._laps.append((stage, clock - self._last))
-        self._last = clock
+    def lap(self, stage: str) -> None:
+        now = self._clock()
+        self._laps.append((stage, now - self._last))
+        self._last = now
 
     def header(self) -> tuple[bytes, bytes]:
         """Milliseconds per stage; a stage that came twice (a second attempt) counts both times."""
-        return HEADER, ", ".join(f"{stage};dur={ms:.3f}" for stage, ms in self.milliseconds().items()).encode()
+        return HEADER, ", ".join([f"{stage};dur={ms:.3f}" for stage, ms in self.milliseconds().items()]).encode()
 
     def milliseconds(self) -> dict[str, float]:
         found: dict[str, float] = {}

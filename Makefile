@@ -15,7 +15,7 @@ TOOLS := .venv/.tools
 PROD := .venv/.prod
 DEV := .venv/.dev
 
-.PHONY: help setup serve test check bench bench-ledger prove prove-crash prove-crowd prove-ledger prove-mutation prove-points lock
+.PHONY: help setup serve test check bench bench-ledger prove prove-availability prove-crash prove-crowd prove-ledger prove-mutation prove-points lock
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -44,7 +44,10 @@ bench-ledger: $(DEV) ## the ledger beside one transaction per step, on SQLite an
 	$(PY) -m benchmarks.ledger $(ARGS)
 
 prove: LONG := --kills 200 --postgres-kills 20 --stops 10
-prove: prove-points prove-crowd prove-ledger prove-crash prove-mutation ## every long proof, written to docs/scorecard.md with ARGS=--scorecard
+prove: prove-points prove-crowd prove-availability prove-ledger prove-crash prove-mutation ## every long proof, written to docs/scorecard.md with ARGS=--scorecard
+
+prove-availability: $(DEV) ## one of three providers fails every request, each fault in turn, and clients notice nothing (ARGS="--seconds 20")
+	$(PY) -m tests.prove.availability $(ARGS)
 
 prove-crash: $(DEV) ## kill -9 at random moments under load, and no nano-dollar is lost (ARGS="--kills 200 --postgres-kills 20 --stops 10")
 	$(PY) -m tests.prove.crash $(LONG) $(ARGS)

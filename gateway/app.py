@@ -6,6 +6,7 @@
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import Any, Final
 
 from litestar import Litestar, MediaType, Request, Response, get
@@ -13,7 +14,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
 from gateway import openapi
-from gateway.api import account, ledger, models, usage
+from gateway.api import account, explain, ledger, models, own_keys, rules, usage
 from gateway.api.chat import chat_completions
 from gateway.asgi import Receive, Scope, send_problem
 from gateway.errors import Problem, problem
@@ -21,6 +22,7 @@ from gateway.ids import Ids
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.streaming import Send
+from gateway.timing import HEADER
 from metering.errors import MeteringError
 
 IDS: Final = Ids()
@@ -63,11 +65,14 @@ class Tollway:
 
 
 def _with_request_id(send: Send) -> Send:
-    request_id = IDS.request()
+    """And the time until the response began, where it does not say itself where its time went."""
+    request_id, began = IDS.request(), perf_counter()
 
     async def with_request_id(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            message["headers"] = headers = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            if not any(name == HEADER for name, _ in headers):
+                headers.append((HEADER, b"total;dur=%.3f" % ((perf_counter() - began) * 1000)))
         await send(message)
 
     return with_request_id
@@ -96,6 +101,15 @@ def _litestar(settings: Settings) -> Litestar:
             ledger.get_proof,
             usage.export_usage,
             usage.get_activity,
+            rules.get_routing,
+            rules.put_routing,
+            rules.patch_routing,
+            rules.get_limits,
+            rules.put_limits,
+            explain.explain_route,
+            own_keys.list_own_keys,
+            own_keys.add_own_key,
+            own_keys.delete_own_key,
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _http_error, Exception: _error},

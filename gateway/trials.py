@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from gateway.generation import CLIENT, Attempt, Generation, Interrupt
 from gateway.reserve import Paid
 from gateway.services import Services
 from gateway.settlement import End
+from policy.errors import SealBroken
 from policy.health import Kind, Sample, kind_of, may_try, monotonic_ms
-from providers.provider import Endpoint
+from providers.errors import ProviderRefusedKey
+from providers.provider import Call, Endpoint
 
 
 def next_of(left: Paid, generation: Generation, at: Services) -> int | None:
@@ -29,8 +33,28 @@ def next_of(left: Paid, generation: Generation, at: Services) -> int | None:
 
 def health_id(endpoint: Endpoint, generation: Generation) -> str:
     """A customer's own key has a health of its own at an endpoint."""
-    own = generation.plan.own_keys.get(endpoint.id) if generation.plan else None
+    own = own_key_id(endpoint, generation)
     return endpoint.id if own is None else f"{endpoint.id}#{own}"
+
+
+def own_key_id(endpoint: Endpoint, generation: Generation) -> str | None:
+    """The customer's own key that is used at this endpoint; None = the operator's."""
+    return generation.plan.own_keys.get(endpoint.id) if generation.plan else None
+
+
+def keyed(call: Call, own: str | None, generation: Generation, at: Services) -> Call:
+    """The call with the customer's own key in place of the operator's, if it has one there. Opened only here, for one attempt.
+
+    A key that does not open counts as one that the provider refused: the next endpoint is tried, and never the operator's key here.
+    """
+    if own is None:
+        return call
+    caller = generation.caller
+    try:
+        key = caller.own_sealed.open(own, caller.account_id, secret=at.settings.secret_key)
+    except SealBroken:
+        raise ProviderRefusedKey("the stored key cannot be opened") from None
+    return msgspec.structs.replace(call, api_key=key)
 
 
 @contextmanager
@@ -46,7 +70,6 @@ def observed(generation: Generation, end: End, record: Attempt, at: Services) ->
         yield
         kind = _kind(end, record)
     finally:
-        at.retries.ended(endpoint.provider.slug, retry=retry)
         at.health.ended(_sample(id, kind, began, end, record))
 
 

@@ -1,41 +1,48 @@
-"""The retry budget: how many of a provider's active requests may be retries, so that its trouble is not multiplied by ours.
+"""The retry budget: how many of a provider's requests may be retries, so that the trouble of others is not multiplied there.
 
-A fifth of the active requests, and at least three at once: Envoy's retry budget (`budget_percent` 20, `min_retry_concurrency` 3;
-Finagle's is 20 % too). A retry is any attempt after a request's first, counted at the provider that it goes to. These are plain counters
-of this process: what other processes do is in the provider's 429s and in its health.
+A fifth of its requests of the last ten seconds, and ten a second beyond that: Finagle's budget (`percentCanRetry` 0.2,
+`minRetriesPerSec` 10, `ttl` 10 s). A retry is any attempt after a request's first, counted at the provider that it goes to. Envoy's
+budget, a fifth of what is active at this moment and at least three, was measured first and refuses the wrong ones: when the cheapest of
+three providers falls silent, most requests wait there and then time out together, while hardly any is active elsewhere, so 8 of the 16
+failed that two healthy providers could have served (`tests.prove.availability`, "stall of the cheapest").
+
+These are plain counters of this process: what other processes do is in the provider's 429s and in its health.
 """
 
+from collections.abc import Callable
 from typing import Final
 
+from policy.health import monotonic_ms
+
 PERCENT: Final = 20
-ALWAYS: Final = 3
+ALWAYS_PER_SECOND: Final = 10
+WINDOW_SECONDS: Final = 10
+ALWAYS: Final = ALWAYS_PER_SECOND * WINDOW_SECONDS
 
 
 class Retries:
-    """Holds one row per provider with active requests, and none for others, so it is bounded by what runs."""
+    """A row of `WINDOW_SECONDS` counts per provider that ever got a request, so it is bounded by the catalog."""
 
-    def __init__(self) -> None:
-        self._active: dict[str, list[int]] = {}
+    def __init__(self, now_ms: Callable[[], int] = monotonic_ms) -> None:
+        self._now_ms = now_ms
+        self._seconds: dict[str, dict[int, list[int]]] = {}
 
     def may_retry(self, provider: str) -> bool:
         """May one more retry go to this provider now? Ask and `started(provider, retry=True)` with no await in between."""
-        active, retries = self._active.get(provider, (0, 0))
-        return retries < ALWAYS or retries * 100 < active * PERCENT
+        firsts, retries = self.recent(provider)
+        return retries < ALWAYS or (retries - ALWAYS) * 100 < firsts * PERCENT
 
     def started(self, provider: str, *, retry: bool = False) -> None:
-        counts = self._active.setdefault(provider, [0, 0])
-        counts[0] += 1
-        counts[1] += retry
+        seconds, now = self._seconds.setdefault(provider, {}), self._now_ms() // 1000
+        counts = seconds.get(now)
+        if counts is None:
+            for second in [second for second in seconds if second <= now - WINDOW_SECONDS]:
+                del seconds[second]
+            counts = seconds[now] = [0, 0]
+        counts[retry] += 1
 
-    def ended(self, provider: str, *, retry: bool = False) -> None:
-        """Exactly once for each `started`, with the same `retry`."""
-        counts = self._active[provider]
-        counts[0] -= 1
-        counts[1] -= retry
-        if counts[0] == 0:
-            del self._active[provider]
-
-    def active(self, provider: str) -> tuple[int, int]:
-        """(all active requests, those of them that are retries)."""
-        active, retries = self._active.get(provider, (0, 0))
-        return active, retries
+    def recent(self, provider: str) -> tuple[int, int]:
+        """(first attempts, retries) of this second and the nine before it."""
+        oldest = self._now_ms() // 1000 - WINDOW_SECONDS
+        recent = [counts for second, counts in self._seconds.get(provider, {}).items() if second > oldest]
+        return sum(firsts for firsts, _ in recent), sum(retries for _, retries in recent)

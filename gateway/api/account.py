@@ -1,7 +1,7 @@
 """GET key, GET credits, GET generation: what a key may know of its account. Amounts are JSON numbers in USD with all their digits."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Request, get
@@ -12,7 +12,7 @@ from gateway.errors import BadRequest
 from gateway.services import Services
 from metering import generations, ledger
 from metering.money import format_rate, json_usd, now_ms
-from metering.price import Price, cost
+from metering.price import WHOLE_BPS, Price, cost
 from metering.tables import Account, Generation
 from metering.usage import Usage
 from policy import keys
@@ -82,10 +82,21 @@ def key_object(label: str, caller: Caller, limit: Account | None, spent: "keys.S
     }
 
 
+NOT_KEPT: Final = (
+    *("external_user", "native_tokens_completion_images", "num_fetches", "num_input_audio_prompt", "num_media_completion"),
+    *("num_media_prompt", "num_search_results", "preset_id", "router", "service_tier", "user_agent", "web_search_engine", "workspace_id"),
+)
+"""Fields of OpenRouter's generation object that its SDK requires and of which nothing is kept here: null."""
+
+
 def generation_object(row: Generation, rates: Price | None) -> dict[str, Any]:
-    """OpenRouter's generation object, and our `cost_arithmetic`: each line units x rate, their sum, and the remainder of the floor."""
+    """OpenRouter's generation object, and our `cost_arithmetic`: each line units x rate, the share of their sum that is charged (less than
+    100 % only where the customer's own key paid the provider), and the remainder of the floor."""
     usage = Usage(**{name: getattr(row, name) for name in Usage.__struct_fields__})
-    lines = cost(usage, rates).lines if rates and row.charge + row.shortfall else ()
+    own = row.own_key_id is not None
+    counted = row.charge + row.shortfall or (own and row.usage_source)
+    exact = cost(usage, rates) if rates and counted else None
+    lines = exact.lines if exact else ()
     attempts = msgspec.json.decode(row.attempts)
     return {
         "id": row.id,
@@ -93,7 +104,7 @@ def generation_object(row: Generation, rates: Price | None) -> dict[str, Any]:
         "total_cost": json_usd(row.charge),
         "usage": json_usd(row.charge),
         "cache_discount": None,
-        "upstream_inference_cost": json_usd(row.charge),
+        "upstream_inference_cost": json_usd(exact.listed if own and exact else row.charge),
         "created_at": iso(row.created_at),
         "model": row.model,
         "app_id": None,
@@ -108,6 +119,7 @@ def generation_object(row: Generation, rates: Price | None) -> dict[str, Any]:
                 "status": attempt["status"],
                 "latency": attempt["first_byte_ms"],
                 "endpoint_id": attempt["endpoint"],
+                "is_byok": attempt.get("is_byok", False),
                 "error_class": attempt["error_class"],
                 "started_ms": attempt["started_ms"],
                 "ended_ms": attempt["ended_ms"],
@@ -125,8 +137,10 @@ def generation_object(row: Generation, rates: Price | None) -> dict[str, Any]:
         "native_tokens_completion": usage.completion_tokens,
         "native_tokens_reasoning": usage.reasoning,
         "native_tokens_cached": usage.cached_prompt,
-        "is_byok": False,
+        "is_byok": own,
         "api_type": row.api_type,
+        "data_region": "global",
+        **dict.fromkeys(NOT_KEPT),
         "outcome": row.outcome,
         "error_type": row.error_type,
         "usage_source": row.usage_source,
@@ -134,11 +148,18 @@ def generation_object(row: Generation, rates: Price | None) -> dict[str, Any]:
         "cost_arithmetic": {
             "price_version": row.price_id,
             "lines": [{"unit": line.unit, "units": line.units, "usd_per_unit": format_rate(line.rate_pico)} for line in lines],
+            "share_percent": format_percent(rates.share_bps if rates else WHOLE_BPS),
             "total_usd": format_rate(row.total_pico),
             "remainder_usd": format_rate(row.remainder),
             "shortfall": json_usd(row.shortfall),
         },
     }
+
+
+def format_percent(bps: int) -> str:
+    """Basis points as a decimal string: 10000 -> "100", 525 -> "5.25"."""
+    whole, rest = divmod(bps, 100)
+    return f"{whole}.{rest:02}".rstrip("0") if rest else str(whole)
 
 
 def iso(ms: int) -> str:

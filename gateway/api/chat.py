@@ -49,6 +49,7 @@ async def chat_completions(scope: Scope, receive: Receive, send: Send, at: Servi
     except Exception as error:  # noqa: BLE001 - the edge: every refusal becomes JSON with its status
         refusal = problem(error)
         log_unforeseen(refusal, error, "chat/completions")
+        timing.lap("refusal")
         await send_problem(send, refusal, [], timing)
         return
     writer = Writer(send, cut=cutter(scope), timing=timing)

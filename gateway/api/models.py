@@ -10,16 +10,8 @@ from gateway.errors import BadRequest
 from gateway.services import Services
 from metering import price
 from metering.money import format_rate
+from policy import parameters
 from providers.provider import Endpoint, Model
-
-PARAMETERS = [
-    "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "presence_penalty", "seed", "stop",
-    "temperature", "top_logprobs", "top_p",
-]  # fmt: skip
-BY_CAPABILITY = {
-    "tools": ["parallel_tool_calls", "tool_choice", "tools"],
-    "json_schema": ["response_format", "structured_outputs"],
-}
 
 
 @get(["/v1/models", "/api/v1/models"], summary="List the models that can be used now")
@@ -76,7 +68,7 @@ def model_object(model: Model, endpoints: list[Endpoint]) -> dict[str, Any]:
         "pricing": pricing(first),
         "top_provider": {"context_length": first.context_length, "max_completion_tokens": first.max_output_tokens, "is_moderated": False},
         "per_request_limits": None,
-        "supported_parameters": sorted({*PARAMETERS, *(name for known in capabilities for name in BY_CAPABILITY.get(known, []))}),
+        "supported_parameters": sorted(frozenset[str]().union(*(parameters.supported(endpoint) for endpoint in endpoints))),
         "default_parameters": None,
         "supported_voices": None,
         "knowledge_cutoff": None,

@@ -55,6 +55,10 @@ class Fake:
         self._call("DELETE", "faults")
         self._call("DELETE", "ledger")
 
+    def forget(self) -> None:
+        """Empties the ledger; plans stay."""
+        self._call("DELETE", "ledger")
+
     def connections(self) -> dict[str, int]:
         """{"open", "in_flight", "total"}, without those to the control API."""
         numbers: dict[str, int] = self._call("GET", "connections")

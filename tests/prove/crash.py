@@ -45,6 +45,7 @@ class Proof:
         self.gateways: list[Tollway] = []
         self.boots: dict[Tollway, str] = {}
         self._known: set[str] = set()
+        self._told = 0
 
     async def start(self, gateway: Tollway) -> None:
         await asyncio.to_thread(gateway.start)
@@ -69,6 +70,9 @@ class Proof:
         self.score.add(judge(load.seen, new, self.fake.ledger()))
         self.score.violations += [f"{check.id}: {check.figure} {check.rows}" for check in await self.rig.verify()]
         self.fake.reset()
+        for each in self.score.violations[self._told :]:
+            print(f"violation: {each}", file=sys.stderr, flush=True)
+        self._told = len(self.score.violations)
 
     async def kill(self) -> None:
         """One process, or all at once; the last that is left takes the orphans of the others."""

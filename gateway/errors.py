@@ -16,6 +16,7 @@ from metering.money import format_usd, json_usd
 from policy.errors import (
     AlreadyAsked,
     Forbidden,
+    InvalidOwnKey,
     InvalidPreferences,
     InvalidRules,
     KeyReused,
@@ -96,6 +97,8 @@ def problem(error: BaseException) -> Problem:
         return _unknown_preset(error)
     if isinstance(error, InvalidRules):
         return Problem(400, error.message, {"error_type": "invalid_request"}, "rules")
+    if isinstance(error, InvalidOwnKey):
+        return Problem(400, error.message, {"error_type": "invalid_request"}, error.param)
     if isinstance(error, InvalidPreferences):
         return Problem(400, error.message, {"error_type": "invalid_request"}, "provider")
     for kind, status, error_type in _PLAIN:
@@ -123,9 +126,14 @@ _PLAIN: Final[list[tuple[type[Exception], int, str]]] = [
 _RETRY: Final = {503: {"retry-after": "2"}}
 
 
-def provider_problem(error: ProviderError, provider_name: str | None = None) -> Problem:
-    """Pre-stream: the HTTP answer. Mid-stream: the error chunk. The provider's text is shown only where the request is at fault."""
+def provider_problem(error: ProviderError, provider_name: str | None = None, own_key_id: str | None = None) -> Problem:
+    """Pre-stream: the HTTP answer. Mid-stream: the error chunk. The provider's text is shown only where the request is at fault.
+
+    `own_key_id` is the customer's own key that was used: a refusal of it is theirs to mend, so it is named.
+    """
     metadata: dict[str, Any] = {"error_type": error.error_type, "provider_name": provider_name}
+    if own_key_id is not None:
+        metadata |= {"is_byok": True, "own_key_id": own_key_id}
     headers = {}
     if error.code and not isinstance(error, ProviderRefusedKey):
         metadata["provider_code"] = error.code
@@ -137,7 +145,10 @@ def provider_problem(error: ProviderError, provider_name: str | None = None) -> 
             metadata["error_type"] = {"content_filter": "content_policy_violation"}.get(error.code, error.code)
         message = error.detail.reveal() if error.detail else f"The provider refused this request ({error.summary})."
         return Problem(error.status or 400, message, metadata, headers=headers)
-    return Problem(_provider_status(error), f"Provider failed: {error.summary}.", metadata, headers=headers)
+    message = f"Provider failed: {error.summary}."
+    if own_key_id is not None and isinstance(error, ProviderRefusedKey):
+        message = f"{message} Your own key {own_key_id} was used there: check it with the provider, or replace it."
+    return Problem(_provider_status(error), message, metadata, headers=headers)
 
 
 def _provider_status(error: ProviderError) -> int:

@@ -65,6 +65,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     endpoint: str
     provider: str
     started_ms: int
+    is_byok: bool = False
     status: int | None = None
     first_byte_ms: int | None = None
     ended_ms: int | None = None

@@ -20,7 +20,7 @@ from gateway.routing import remember, routed
 from gateway.services import Services
 from gateway.settlement import End, Outcome
 from gateway.trace import trace_object
-from gateway.trials import next_of, observed
+from gateway.trials import keyed, next_of, observed, own_key_id
 from metering.errors import InsufficientCredits, LedgerBusy
 from metering.meter import Meter
 from metering.money import now_ms
@@ -109,7 +109,8 @@ async def relay(generation: Generation, paid: Paid, at: Services) -> End:
         left = tuple(each for each in left if each[0] is not endpoint and not (refused and each[0].model is endpoint.model))
     if end.problem is not None and len(generation.attempts) > 1:
         end.problem.metadata["previous_errors"] = [
-            {"provider": tried.provider, "code": tried.error_class, "status": tried.status} for tried in generation.attempts[:-1]
+            {"provider": tried.provider, "code": tried.error_class, "status": tried.status, "is_byok": tried.is_byok}
+            for tried in generation.attempts[:-1]
         ]
     return end
 
@@ -121,7 +122,10 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
     """
     clock = asyncio.get_running_loop().time
     request = generation.request
-    record = Attempt(endpoint=endpoint.id, provider=endpoint.provider.slug, started_ms=_ms(clock() - generation.started))
+    own = own_key_id(endpoint, generation)
+    record = Attempt(
+        endpoint=endpoint.id, provider=endpoint.provider.slug, is_byok=own is not None, started_ms=_ms(clock() - generation.started)
+    )
     generation.attempts.append(record)
     labels = Labels(generation_id=generation.id, created=generation.created_ms // 1000, endpoint=endpoint, request=request)
     tokens_max = output_max(request, endpoint)
@@ -132,7 +136,7 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
         prompt_tokens_max=prompt.reported_max(request, endpoint),
         strict=request.stream and tokens < tokens_max,
     )
-    end = End(outcome=Outcome.COMPLETED, endpoint=endpoint, meter=meter, labels=labels)
+    end = End(outcome=Outcome.COMPLETED, endpoint=endpoint, own_key_id=own, meter=meter, labels=labels)
     generation.progress = partial(settlement.progress, generation, end, at)
     call = Call(
         request=request,
@@ -152,7 +156,7 @@ async def _try(generation: Generation, call: Call, end: End, extension: Extensio
     clock = asyncio.get_running_loop().time
     try:
         with generation.relaying(clock()):
-            await _pump(generation, call, end, extension, record, at)
+            await _pump(generation, keyed(call, end.own_key_id, generation, at), end, extension, record, at)
         record.status = 200
     except Interrupted as interrupted:
         _interrupted(end, interrupted.why)
@@ -241,7 +245,7 @@ def _failed(end: End, error: ProviderError) -> None:
     end.outcome = Outcome.FAILED
     end.error = error
     end.final = end.relayed
-    end.problem = provider_problem(error, end.endpoint.provider.name if end.endpoint else None)
+    end.problem = provider_problem(error, end.endpoint.provider.name if end.endpoint else None, end.own_key_id)
 
 
 def _ms(seconds: float) -> int:

@@ -49,8 +49,8 @@ async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Pai
 
 async def _affordable(request: ChatRequest, endpoints: Endpoints, refused: Refused, caller: Caller, at: Services) -> tuple[int, Paid]:
     """The endpoints that what is available can pay for, with the tokens it pays for; now the prompt is counted, not bounded."""
-    if refused.available <= 0 and refused.held <= 0:  # nothing there and nothing to wait for: not worth counting the prompt
-        ceiling = route.ceiling(request, endpoints)
+    if refused.available <= 0 and refused.held <= 0 and all(route.ceiling(request, (each,)) for each in endpoints):
+        ceiling = route.ceiling(request, endpoints)  # nothing there and nothing to wait for: not worth counting the prompt
         raise _insufficient(caller, refused, required=ceiling, least=ceiling)
     fitting, amount, least = [], 0, AMOUNT_MAX
     counts: dict[str, int] = {}

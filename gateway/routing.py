@@ -1,10 +1,16 @@
 """A generation's route: what `route.plan` is told about it, and what its end teaches the conversation's next request."""
 
+from collections.abc import Mapping
+
+import msgspec
+
 from gateway.generation import Generation
 from gateway.services import Services
 from gateway.settlement import End, Outcome
+from metering.price import Price
 from policy import sticky
 from policy.route import Plan, draw_of, plan
+from providers.provider import Endpoint
 
 
 async def routed(generation: Generation, at: Services) -> Plan:
@@ -14,7 +20,7 @@ async def routed(generation: Generation, at: Services) -> Plan:
         found = None  # with nothing to choose there is nothing to stick to
     else:
         found = await _sticky(generation, at)
-    generation.plan = plan(
+    planned = plan(
         request,
         at.catalog,
         keys=at.provider_keys.keys(),
@@ -24,7 +30,18 @@ async def routed(generation: Generation, at: Services) -> Plan:
         sticky=found,
         own_keys=caller.own_keys,
     )
+    generation.plan = at_own_prices(planned, at.own_prices) if planned.own_keys else planned
     return generation.plan
+
+
+def at_own_prices(planned: Plan, own_prices: Mapping[str, tuple[str, Price]]) -> Plan:
+    """Where the customer's own key pays the provider, the endpoint costs only the fee. `own_prices` as in `Services`."""
+    endpoints = [_own(each, *own_prices[each.price_id]) if each.id in planned.own_keys else each for each in planned.endpoints]
+    return msgspec.structs.replace(planned, endpoints=tuple(endpoints))
+
+
+def _own(endpoint: Endpoint, price_id: str, price: Price) -> Endpoint:
+    return msgspec.structs.replace(endpoint, price_id=price_id, price=price)
 
 
 async def _sticky(generation: Generation, at: Services) -> str | None:

@@ -17,6 +17,7 @@ from metering.database import Database, open_database
 from metering.ledger import Ledger
 from metering.money import now_ms
 from metering.notary import Notary
+from metering.price import Price
 from metering.signing import Signer
 from metering.tokens import Tokenizer
 from migrations.upgrade import upgrade
@@ -46,7 +47,10 @@ _log = logging.getLogger("tollway.services")
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Handed to every request. `pepper` hashes API keys; `provider_keys` are the providers' keys by variable name."""
+    """Handed to every request. `pepper` hashes API keys; `provider_keys` are the providers' keys by variable name.
+
+    `own_prices`: by the id of a list price, the id and the price of what is charged where a customer's own key pays the provider.
+    """
 
     settings: Settings
     database: Database
@@ -57,6 +61,7 @@ class Services:
     retries: Retries
     sticky: Sticky
     catalog: Catalog
+    own_prices: Mapping[str, tuple[str, Price]]
     dialects: Mapping[str, Dialect]
     wire: Wire
     watch: Watch
@@ -76,7 +81,9 @@ class Services:
         loaded = catalog.load(settings.catalog or None)
         database = open_database(settings.database_url)
         await database.write(lambda session: upgrade(session.connection()))
-        await database.write(generations.remember_prices, loaded.prices(), now=now_ms())
+        listed = loaded.prices()
+        own_prices = {id: (own.id, own) for id, price in listed.items() if (own := price.shared(settings.byok_fee_bps))}
+        await database.write(generations.remember_prices, {**listed, **dict(own_prices.values())}, now=now_ms())
         await asyncio.to_thread(tokens.warm, "o200k_base")
         pepper = keys.derive(settings.secret_key, "key-pepper")
         wire, watch, books = Wire(_bounds(settings)), Watch(settings), Ledger(database)
@@ -93,6 +100,7 @@ class Services:
             retries=Retries(),
             sticky=RedisSticky(settings.redis_url, now_ms) if settings.redis_url else MemorySticky(now_ms),
             catalog=loaded,
+            own_prices=own_prices,
             dialects=registry.dialects(wire),
             wire=wire,
             watch=watch,

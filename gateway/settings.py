@@ -1,6 +1,7 @@
 """Settings: the only reader of the environment and of `.env`. Every field documents itself; `describe` feeds the README's table."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -10,6 +11,8 @@ from dotenv import dotenv_values
 DEVELOPMENT_SECRET: Final = "tollway-development-secret-not-for-production"  # noqa: S105 - production refuses it
 SECRET_CHARACTERS_MIN: Final = 32
 PORT_MAX: Final = 65_535
+PERCENT_MAX: Final = 100
+_PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?")
 ZERO: Final = ("port", "free_requests_per_minute", "free_tokens_per_minute", "free_concurrency")
 """Settings that may be 0: any free port, and no limit."""
 
@@ -49,6 +52,7 @@ class Settings:
     free_tokens_per_minute: int = _setting(0, "tokens per minute of such an account; 0 = no limit")
     free_concurrency: int = _setting(0, "requests at once of such an account; 0 = no limit")
     chores: str = _setting("on", "`off`: this server leaves sealing, expiry and pruning to `tollway worker`")
+    byok_fee_percent: str = _setting("0", "percent of the list price charged where a customer's own provider key is used")
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -70,12 +74,22 @@ class Settings:
         for name in ("chores", "health"):
             if getattr(self, name) not in ("on", "off"):
                 raise ValueError(f"{_env(name)} must be on or off")
+        if not 0 <= self.byok_fee_bps <= PERCENT_MAX * 100:
+            raise ValueError(f"TOLLWAY_BYOK_FEE_PERCENT must be {PERCENT_MAX} or less")
         if self.port > PORT_MAX:
             raise ValueError(f"TOLLWAY_PORT must be {PORT_MAX} or less")
         if self.workers < 1:
             raise ValueError("TOLLWAY_WORKERS must be 1 or more")
         if self.workers > 1 and self.database_url.startswith("sqlite"):
             raise ValueError("TOLLWAY_WORKERS above 1 needs Postgres: set TOLLWAY_DATABASE_URL=postgresql://..., or TOLLWAY_WORKERS=1")
+
+    @property
+    def byok_fee_bps(self) -> int:
+        """The fee in basis points (hundredths of a percent), exact. ValueError if it is not written as digits with at most two decimals."""
+        found = _PERCENT.fullmatch(self.byok_fee_percent.strip())
+        if found is None:
+            raise ValueError(f"TOLLWAY_BYOK_FEE_PERCENT must be a percentage with at most two decimals, not {self.byok_fee_percent[:40]!r}")
+        return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
 
     def provider_keys(self, names: set[str]) -> dict[str, str]:
         """The providers' API keys that are set, by the name of their variable."""

@@ -22,7 +22,7 @@ from gateway.services import Services
 from metering import generations, price
 from metering.meter import Meter
 from metering.price import Cost
-from metering.usage import COMPLETION_UNITS, PROMPT_UNITS, Usage
+from metering.usage import Usage
 from providers import prompt
 from providers.errors import ProviderError
 from providers.provider import Endpoint
@@ -40,10 +40,14 @@ class Outcome(Enum):
 
 @dataclass(kw_only=True)
 class End:
-    """How one attempt ended. `final`: no other endpoint may be tried. `relayed`: content has left for the client, `sent` events of it."""
+    """How one attempt ended. `final`: no other endpoint may be tried. `relayed`: content has left for the client, `sent` events of it.
+
+    `own_key_id` is the customer's own key that paid the provider, None = the operator's.
+    """
 
     outcome: Outcome
     endpoint: Endpoint | None = None
+    own_key_id: str | None = None
     meter: Meter | None = None
     labels: Labels | None = None
     error: ProviderError | None = None
@@ -86,7 +90,9 @@ async def settle(generation: Generation, end: End, at: Services) -> Receipt:
         closed = await at.ledger.settle(generation.id, charge=cost.charge, held=generation.held, generation=row)
     generation.state = State.VOID if cost is FREE else State.SETTLED
     return Receipt(
-        usage=usage_object(usage, cost, charge=closed.charge, held=generation.held, source=source or "provider"),
+        usage=usage_object(
+            usage, cost, charge=closed.charge, held=generation.held, source=source or "provider", own=end.own_key_id is not None
+        ),
         tokens=usage.prompt_tokens + usage.completion_tokens,
     )
 
@@ -116,20 +122,8 @@ async def _priced(generation: Generation, end: End, at: Services) -> tuple[Usage
         generation.prompt_tokens = await prompt.count(generation.request.body.reveal(), at.tokenizer(end.endpoint.model.tokenizer))
     whole = end.outcome is Outcome.COMPLETED and not end.cut
     usage, source = end.meter.usage(generation.prompt_tokens or 0, whole=whole)
-    usage = _payable(usage, end.endpoint)
+    usage = price.payable(usage, end.endpoint.price)
     return usage, source, price.cost(usage, end.endpoint.price)
-
-
-def _payable(usage: Usage, endpoint: Endpoint) -> Usage:
-    """Units that turn up although the request did not ask for them and the price does not know them count as plain tokens."""
-    strange = {unit: 0 for unit in price.unpriced(endpoint.price, frozenset(price.UNITS)) if getattr(usage, unit)}
-    if not strange:
-        return usage
-    plain = {
-        "prompt": usage.prompt + sum(getattr(usage, unit) for unit in strange if unit in PROMPT_UNITS),
-        "completion": usage.completion + sum(getattr(usage, unit) for unit in strange if unit in COMPLETION_UNITS),
-    }
-    return msgspec.structs.replace(usage, **{**strange, **plain})
 
 
 def _record(generation: Generation, end: End, source: str | None) -> generations.Record:
@@ -158,6 +152,7 @@ def _record(generation: Generation, end: End, source: str | None) -> generations
         attempts=generation.attempts,
         origin=generation.origin,
         title=generation.title,
+        own_key_id=end.own_key_id,
     )
 
 

@@ -37,6 +37,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[Any]
     origin: str | None
     title: str | None
+    own_key_id: str | None = None
 
 
 def row(record: Record, usage: Usage, cost: Cost) -> dict[str, Column]:
@@ -64,7 +65,7 @@ def find(session: Session, id: str, account_id: str) -> tuple[Generation, Price 
 
 def remember_prices(session: Session, prices: dict[str, Price], now: int) -> None:
     """Adds the versions that are not there yet; existing ones never change."""
-    rows = [{"id": id, "rates": msgspec.json.encode(price).decode(), "now": now} for id, price in prices.items()]
+    rows = [{"id": id, "rates": price.encoded.decode(), "now": now} for id, price in prices.items()]
     if rows:
         session.connection().execute(_REMEMBER, rows)
 

@@ -1,6 +1,8 @@
 """What a generation costs: rates per unit, the exact sum, and the only rounding in the product.
 
 A price is frozen into the generation at admission under its `id` (a hash of its rates), so any charge can be recomputed later.
+Where a customer's own key pays the provider, only a share of the list price is charged: the same rates, and the share applied to their
+sum, last.
 """
 
 import hashlib
@@ -13,12 +15,15 @@ from metering.usage import COMPLETION_UNITS, COUNT_MAX, PROMPT_UNITS, Usage
 
 UNITS: Final = (*PROMPT_UNITS, *COMPLETION_UNITS)
 
+WHOLE_BPS: Final = 10_000
+"""The whole in basis points, of which a percent has a hundred."""
+
 FALLBACK: Final = {"cached_prompt": "prompt", "image": "prompt", "reasoning": "completion"}
 """Units that cost what another unit costs when they have no rate of their own. Any other absent rate blocks the endpoint."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """Rates in pico-USD per token, `request` in pico-USD each; None = not priced."""
+    """Rates in pico-USD per token, `request` in pico-USD each; None = not priced. `share_bps` of their sum is charged."""
 
     prompt: int | None = None
     completion: int | None = None
@@ -29,16 +34,29 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: int | None = None
     audio_completion: int | None = None
     request: int = 0
+    share_bps: int = WHOLE_BPS
 
     def rate(self, unit: str) -> int | None:
         """Pico-USD for one `unit`, by the fallback rule; None = unpriced = blocked, never free."""
         own: int | None = getattr(self, unit)
         return getattr(self, FALLBACK[unit]) if own is None and unit in FALLBACK else own
 
+    def shared(self, share_bps: int) -> "Price":
+        """The price of this share of what this one charges."""
+        return msgspec.structs.replace(self, share_bps=share_bps)
+
+    @property
+    def encoded(self) -> bytes:
+        """JSON, as it is stored and hashed; a share that is the whole is left out, as it was before there were shares."""
+        fields = msgspec.structs.asdict(self)
+        if self.share_bps == WHOLE_BPS:
+            del fields["share_bps"]
+        return msgspec.json.encode(fields)
+
     @property
     def id(self) -> str:
         """The version id: equal rates have equal ids, on every machine."""
-        return "price_" + hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:24]
+        return "price_" + hashlib.sha256(self.encoded).hexdigest()[:24]
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -51,12 +69,20 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """`charge` in nano-USD = floor(total_pico / 1000); `remainder` is the 0..999 pico-USD given away by the floor."""
+    """`charge` in nano-USD = floor(total_pico / 1000); `remainder` is the 0..999 pico-USD given away by the floor.
+
+    `lines` add up to the list price, of which `total_pico` is the price's share.
+    """
 
     total_pico: int
     charge: int
     remainder: int
     lines: tuple[Line, ...]
+
+    @property
+    def listed(self) -> int:
+        """The list price in nano-USD, rounded down."""
+        return sum(line.total_pico for line in self.lines) // PICO_PER_NANO
 
 
 def cost(usage: Usage, price: Price) -> Cost:
@@ -64,7 +90,7 @@ def cost(usage: Usage, price: Price) -> Cost:
     lines = [_line(unit, units, price) for unit in UNITS if (units := getattr(usage, unit))]
     if price.request:
         lines.append(Line("request", 1, price.request, price.request))
-    total_pico = sum(line.total_pico for line in lines)
+    total_pico = sum(line.total_pico for line in lines) * price.share_bps // WHOLE_BPS
     return Cost(total_pico, *divmod(total_pico, PICO_PER_NANO), tuple(lines))
 
 
@@ -75,13 +101,13 @@ def ceiling(price: Price, *, prompt_tokens: int, completion_tokens: int, extras:
     """
     prompt = prompt_tokens * _dearest(price, ("prompt", "cached_prompt"), PROMPT_UNITS, extras)
     completion = completion_tokens * _dearest(price, ("completion", "reasoning"), COMPLETION_UNITS, extras)
-    return -(-(prompt + completion + price.request) // PICO_PER_NANO)
+    return -(-(prompt + completion + price.request) * price.share_bps // (PICO_PER_NANO * WHOLE_BPS))
 
 
 def affordable_tokens(price: Price, *, prompt_tokens: int, amount: int, extras: frozenset[str] = frozenset()) -> int:
     """How many completion tokens `amount` nano-USD can pay for after the prompt; negative = not even the prompt."""
-    left = (amount - ceiling(price, prompt_tokens=prompt_tokens, completion_tokens=0, extras=extras)) * PICO_PER_NANO
-    rate = _dearest(price, ("completion", "reasoning"), COMPLETION_UNITS, extras)
+    left = (amount - ceiling(price, prompt_tokens=prompt_tokens, completion_tokens=0, extras=extras)) * PICO_PER_NANO * WHOLE_BPS
+    rate = _dearest(price, ("completion", "reasoning"), COMPLETION_UNITS, extras) * price.share_bps
     if left < 0:
         return -1
     return left // rate if rate else COUNT_MAX
@@ -90,6 +116,18 @@ def affordable_tokens(price: Price, *, prompt_tokens: int, amount: int, extras: 
 def unpriced(price: Price, extras: frozenset[str]) -> list[str]:
     """The units that the request would use and this price has no rate for, in the order of `UNITS`."""
     return [unit for unit in UNITS if (unit in ("prompt", "completion") or unit in extras) and price.rate(unit) is None]
+
+
+def payable(usage: Usage, price: Price) -> Usage:
+    """Units that turn up although the request did not ask for them and the price does not know them count as plain tokens."""
+    strange = {unit: 0 for unit in unpriced(price, frozenset(UNITS)) if getattr(usage, unit)}
+    if not strange:
+        return usage
+    plain = {
+        "prompt": usage.prompt + sum(getattr(usage, unit) for unit in strange if unit in PROMPT_UNITS),
+        "completion": usage.completion + sum(getattr(usage, unit) for unit in strange if unit in COMPLETION_UNITS),
+    }
+    return msgspec.structs.replace(usage, **{**strange, **plain})
 
 
 def _dearest(price: Price, plain: tuple[str, ...], units: tuple[str, ...], extras: frozenset[str]) -> int:

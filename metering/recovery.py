@@ -62,9 +62,9 @@ def _end(hold: Hold) -> CloseJob:
     row = msgspec.json.decode(hold.progress)
     charge = min(row["charge"], hold.amount)
     shortfall = row["charge"] + row["shortfall"] - charge
-    return CloseJob(
-        id=hold.id, charge=charge, state=RECOVERED, generation={**row, "held": hold.amount, "charge": charge, "shortfall": shortfall}
-    )
+    later = {"own_key_id": None}  # a column that a checkpoint written before an upgrade does not have
+    generation = {**later, **row, "held": hold.amount, "charge": charge, "shortfall": shortfall}
+    return CloseJob(id=hold.id, charge=charge, state=RECOVERED, generation=generation)
 
 
 _CHECKPOINT: Final = {

@@ -167,7 +167,10 @@ class PriceVersion(SQLModel, table=True):
 
 
 class Generation(SQLModel, table=True):
-    """One answered (or failed) request: when, where, how much. `attempts` is JSON of providers, statuses, times and error classes."""
+    """One answered (or failed) request: when, where, how much. `attempts` is JSON of providers, statuses, times and error classes.
+
+    `own_key_id` is the customer's own key that paid the provider: then the charge is our fee alone.
+    """
 
     __tablename__ = "generation"
     __table_args__ = (
@@ -209,3 +212,4 @@ class Generation(SQLModel, table=True):
     attempts: str = Field(default="[]", sa_type=Text)
     origin: str | None = Field(default=None, sa_type=Text)
     title: str | None = Field(default=None, sa_type=Text)
+    own_key_id: str | None = Field(default=None, sa_type=Text)

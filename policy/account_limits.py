@@ -1,7 +1,7 @@
 """Whose limits bound a key: its own, its account's, and those of accounts that never had paid credit; rows and rules for `limits.enter`."""
 
-from sqlalchemy import delete
-from sqlmodel import Session, col, select
+from sqlalchemy import text
+from sqlmodel import Session, select
 
 from metering import ledger
 from metering.tables import Credit
@@ -18,9 +18,7 @@ def set_limits(
     for name, limit in limits.items():
         if limit is not None and not 0 <= limit < 2**31:
             raise ValueError(f"{name}: must be from 0 to {2**31 - 1}, or absent for no limit")
-    session.connection().execute(delete(AccountLimits).where(col(AccountLimits.account_id) == account_id))
-    session.add(AccountLimits(account_id=account_id, updated_at=now, **limits))
-    session.flush()
+    session.connection().execute(_SET, {"account_id": account_id, **limits, "now": now})
 
 
 def of(session: Session, account_id: str) -> AccountLimits | None:
@@ -41,6 +39,13 @@ def scopes(key: Key, account: AccountLimits | None, free: Scope | None = None) -
     if free is not None:
         found.append(_scope(free, key.account_id, key.account_id, "free_tier"))
     return tuple(scope for scope in found if scope.limited)
+
+
+_SET = text("""INSERT INTO account_limits (account_id, requests_per_minute, tokens_per_minute, concurrency, updated_at)
+    VALUES (:account_id, :requests_per_minute, :tokens_per_minute, :concurrency, :now)
+    ON CONFLICT (account_id) DO UPDATE SET requests_per_minute = excluded.requests_per_minute,
+    tokens_per_minute = excluded.tokens_per_minute, concurrency = excluded.concurrency, updated_at = excluded.updated_at""")
+"""One statement, so that two owners who set limits at the same time do not meet in the middle."""
 
 
 def _scope(limits: Key | AccountLimits | Scope, account_id: str, id: str, whose: str) -> Scope:

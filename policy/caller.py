@@ -12,9 +12,10 @@ from sqlmodel import Session
 from metering import credits, ledger
 from metering.database import Database
 from metering.tables import Account
-from policy import account_limits, account_rules, keys
+from policy import account_limits, account_rules, keys, own_keys
 from policy.errors import Unauthenticated
 from policy.limits import Scope
+from policy.own_keys import NOTHING_SEALED, Sealed
 from policy.route import NO_KEYS
 from policy.rules import NO, Rules
 from policy.tables import AccountLimits, Key
@@ -29,7 +30,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     `budgets` are the ledger's limit rows that every hold must also fit into, `budget_scopes` whose each of them is. At
     `credit_expires_at` (Unix ms) some of the account's credit ends: no request after it may be held for from that. `limits` are those of
     requests, tokens and places; `rules` what the account's owner has set for its routes; `own_keys` maps
-    provider slugs to the ids of the customer's own keys.
+    provider slugs to the ids of the customer's own keys, which are in `own_sealed`.
     """
 
     account_id: str
@@ -41,6 +42,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Scope, ...] = ()
     rules: Rules = NO
     own_keys: Mapping[str, str] = NO_KEYS
+    own_sealed: Sealed = NOTHING_SEALED
     free_tier: bool = False
     requests_per_minute: int | None = None
     expires_at: int | None = None
@@ -115,6 +117,7 @@ class _Found(msgspec.Struct):
     limits: AccountLimits | None
     free_tier: bool
     rules: Rules
+    own: list[tuple[str, str, str]]
 
 
 def _fresh(read_at: int, caller: Caller | None, now: int) -> bool:
@@ -135,6 +138,7 @@ def _find(session: Session, token_digest: str) -> _Found | None:
         limits=account_limits.of(session, key.account_id),
         free_tier=account_limits.free_tier(session, key.account_id),
         rules=account_rules.of(session, key.account_id),
+        own=own_keys.of(session, key.account_id),
     )
 
 
@@ -149,6 +153,8 @@ def _caller(found: _Found, free: Scope | None) -> Caller:
         credit_expires_at=found.next_expiry,
         limits=account_limits.scopes(key, found.limits, free if found.free_tier else None),
         rules=found.rules,
+        own_keys={provider: id for provider, id, _ in found.own} if found.own else NO_KEYS,
+        own_sealed=Sealed(tuple((id, sealed) for _, id, sealed in found.own)) if found.own else NOTHING_SEALED,
         free_tier=found.free_tier,
         requests_per_minute=key.requests_per_minute,
         expires_at=key.expires_at,

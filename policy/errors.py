@@ -8,6 +8,8 @@ PolicyError                           the request may not go on
 |-- InvalidPreferences                the request's `provider` object has a field that is wrong, not known, or at odds with another
 |-- InvalidRules                      the rules that an account's owner wants to set have such a field
 |-- UnknownPreset                     the account has no preset or policy of this name
+|-- InvalidOwnKey                     a key at a provider that its owner wants to add cannot be added
+|-- SealBroken                        a sealed secret does not open: changed, moved, or sealed under another TOLLWAY_SECRET_KEY
 |-- LimitExceeded                     too many requests or tokens in this minute, or requests at once; passes later
 |-- AlreadyAsked                      the same request came before with this Idempotency-Key; it runs, or has ended
 `-- KeyReused                         another request came before with this Idempotency-Key
@@ -73,6 +75,20 @@ class UnknownPreset(PolicyError):
         self.kind = kind
         self.name = Content(name)
         self.close = close
+
+
+class InvalidOwnKey(PolicyError):
+    """`param` is the field that is wrong; nothing of the key stands in the text."""
+
+    def __init__(self, param: str, problem: str) -> None:
+        super().__init__(f"{param}: {problem}")
+        self.param = param
+        self.message = f"{param}: {problem}."
+
+
+class SealBroken(PolicyError):
+    def __init__(self, table: str) -> None:
+        super().__init__(f"a sealed text of {table} does not open")
 
 
 class LimitExceeded(PolicyError):

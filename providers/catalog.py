@@ -26,7 +26,6 @@ from providers.catalog_rows import (
     check_base_url,
     price_of,
     read,
-    regions,
 )
 from providers.provider import Company, DataPolicy, Endpoint, Model, Provider
 
@@ -172,7 +171,7 @@ def _provider(sourced: Sourced, row: ProviderRow) -> Provider:
         api_key_env=row.api_key_env,
         max_tokens_field=row.max_tokens_field,
         data_policy=DataPolicy(trains=row.data_policy.trains, retention_days=row.data_policy.retention_days),
-        region=regions(row.region),
+        region=frozenset(row.region or ()),
     )
 
 
@@ -199,7 +198,7 @@ def _endpoint(sourced: Sourced, row: EndpointRow, *, models: dict[str, Model], p
         quantization=row.quantization,
         capabilities=frozenset(row.capabilities),
         parameters=None if row.parameters is None else frozenset(row.parameters),
-        region=regions(row.region) or provider.region,
+        region=frozenset(row.region or ()) or provider.region,
     )
 
 

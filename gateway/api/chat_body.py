@@ -116,7 +116,7 @@ class ChatBody(msgspec.Struct):
 
 def parse(raw: bytes, known: Mapping[str, Preset] = NONE) -> ChatRequest:
     """`known` are the account's presets. BadRequest names the field and says what is expected; UnknownPreset."""
-    body = _decode(raw)
+    body = decode(raw)
     _refuse_strangers(body)
     preset = presets.find(body, known)
     if preset is not None:
@@ -144,7 +144,8 @@ def parse(raw: bytes, known: Mapping[str, Preset] = NONE) -> ChatRequest:
     )
 
 
-def _decode(raw: bytes) -> dict[str, Any]:
+def decode(raw: bytes) -> dict[str, Any]:
+    """BadRequest for what is no JSON object, or one too large, too deep or with a NUL to be passed on."""
     containers = raw.count(b"[") + raw.count(b"{")
     if containers + raw.count(b",") > VALUES_MAX:
         raise BadRequest(f"The request body holds more than {VALUES_MAX} values.", status=413, error_type="payload_too_large")

@@ -41,6 +41,7 @@ def key() -> None:
 @click.option("--expires", help="ISO 8601 moment, for example 2027-01-31 or 2027-01-31T12:00:00Z.")
 @click.option("--requests-per-minute", type=click.IntRange(min=1), help="Requests that the key may make in any minute.")
 @click.option("--tokens-per-minute", type=click.IntRange(min=1), help="Tokens that the key may use in any minute.")
+@click.option("--concurrency", type=click.IntRange(min=1), help="Requests that the key may make at once.")
 @click.option("--project", "project_id", help="The project whose budgets bound the key: its id.")
 @click.option("--member", "member_id", help="The member whose key it is: their id.")
 @click.option("--management", is_flag=True, help="A key for the account API that cannot call models.")
@@ -137,6 +138,7 @@ async def list_keys(settings: Settings, *, account_id: str) -> list[dict[str, An
         "limit_id",
         "requests_per_minute",
         "tokens_per_minute",
+        "concurrency",
         "expires_at",
         "revoked_at",
         "created_at",

@@ -42,3 +42,4 @@ def upgrade() -> None:
     )
     op.create_index("provider_key_account", "provider_key", ["account_id"])
     op.add_column("key", sa.Column("concurrency", sa.Integer(), nullable=True))
+    op.add_column("generation", sa.Column("own_key_id", sa.Text(), nullable=True))

@@ -177,7 +177,7 @@ def test_the_catalog_and_a_route_explain_themselves(tollway: Tollway) -> None:
     assert (echo["prompt"], echo["completion"], echo["state"]) == ("0.1", "0.4", "offered")
     assert (check.returncode, check.stdout) == (0, "the catalog is clean\n")
     plan = json.loads(route.stdout)
-    assert plan["endpoints"] == ["tollway/tollway/echo"]
+    assert [each["endpoint"] for each in plan["endpoints"]] == ["tollway/tollway/echo"]
     assert Decimal(plan["ceiling_usd"]) == (1000 * Decimal("0.1") + 8192 * Decimal("0.4")) / 10**6
     assert_refused(close, "no model of that name", "tollway/echo")
     assert_refused(not_json, "--provider", "JSON")

@@ -14,12 +14,14 @@ from metering.errors import DatabaseUnavailable, InsufficientCredits, LedgerBusy
 from policy.errors import (
     AlreadyAsked,
     Forbidden,
+    InvalidOwnKey,
     InvalidPreferences,
     InvalidRules,
     KeyReused,
     LimitExceeded,
     NoEndpoint,
     PolicyError,
+    SealBroken,
     Unauthenticated,
     UnknownModel,
     UnknownPreset,
@@ -43,6 +45,8 @@ EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
     UnknownModel: (UnknownModel("x", ["acme/y"]), 400),
     NoEndpoint: (NoEndpoint("none", [{"step": "s", "endpoint_count": 0}], "s"), 404),
     InvalidRules: (InvalidRules("zdr: no"), 400),
+    InvalidOwnKey: (InvalidOwnKey("key", "no"), 400),
+    SealBroken: (SealBroken("provider_key"), 500),
     UnknownPreset: (UnknownPreset("preset", "cheep", ["cheap"]), 400),
     InvalidPreferences: (InvalidPreferences("provider: no"), 400),
     LimitExceeded: (LimitExceeded("requests per minute", 3, 7), 429),
@@ -161,3 +165,19 @@ def test_a_model_of_any_length_is_quoted_in_part() -> None:
 def test_a_problem_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         Problem(400, "x").status = 200  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_refusal_of_the_customers_own_key_names_that_key(status: int) -> None:
+    found = provider_problem(from_status(status, detail=Content(SECRET)), "Acme", "pk_1")
+    assert found.status == 502
+    assert "own key pk_1" in found.message
+    assert (found.metadata["is_byok"], found.metadata["own_key_id"]) == (True, "pk_1")
+    assert SECRET not in str(found.body())
+
+
+def test_another_failure_with_the_customers_own_key_blames_no_key() -> None:
+    found = provider_problem(from_status(500), "Acme", "pk_1")
+    assert "own key" not in found.message
+    assert found.metadata["is_byok"]
+    assert "is_byok" not in provider_problem(from_status(500), "Acme").metadata

@@ -70,6 +70,10 @@ def test_a_number_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPa
         ({"ENV": "production", "SECRET_KEY": DEVELOPMENT_SECRET}, "TOLLWAY_SECRET_KEY"),
         ({"ENV": "prod"}, "TOLLWAY_ENV"),
         ({"BODY_BYTES_MAX": "0"}, "TOLLWAY_BODY_BYTES_MAX"),
+        *(
+            ({"BYOK_FEE_PERCENT": text}, "TOLLWAY_BYOK_FEE_PERCENT")
+            for text in ("-1", "100.01", "101", "999", "1000", "5.125", "5.", ".5", "5%", "1e1", "+5", "5,5", "nan", "\u0665")
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], word: str) -> None:
@@ -115,3 +119,12 @@ def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPat
     assert "8080" in shown
     for secret in (SECRET, "password", "provider-key"):
         assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "bps"),
+    [("0", 0), ("5", 500), (" 5.2 ", 520), ("5.25", 525), ("0.01", 1), ("0.10", 10), ("05", 500), ("100", 10_000), ("100.00", 10_000)],
+)
+def test_the_fee_on_own_keys_is_read_exactly(monkeypatch: pytest.MonkeyPatch, text: str, bps: int) -> None:
+    monkeypatch.setenv("TOLLWAY_BYOK_FEE_PERCENT", text)
+    assert Settings.load().byok_fee_bps == bps

@@ -1,5 +1,6 @@
 """A cost is exact to the pico-dollar, is rounded once, and never exceeds the ceiling that was held for it."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from metering.usage import COMPLETION_UNITS, COUNT_MAX, PROMPT_UNITS, Usage
 EXTRAS = frozenset({"cache_write", "image", "audio", "audio_completion"})
 RATES = st.integers(0, 100_000_000)
 PRICES = st.builds(Price, **dict.fromkeys((*UNITS, "request"), RATES))
+SHARES = st.integers(0, 10_000)
 TOKENS = st.integers(0, 2_000_000)
 USAGES = st.builds(Usage, **dict.fromkeys(UNITS, TOKENS))
 
@@ -111,6 +113,54 @@ def test_a_price_without_prompt_or_completion_blocks_everything() -> None:
 def test_a_fee_per_request_is_charged_once() -> None:
     price = Price(prompt=0, completion=0, request=5000)
     assert cost(Usage(prompt=9, completion=9), price).charge == 5 == ceiling(price, prompt_tokens=9, completion_tokens=9)
+
+
+@given(USAGES, PRICES, SHARES)
+def test_a_share_is_taken_once_of_the_whole_sum(usage: Usage, price: Price, share_bps: int) -> None:
+    exact, whole = cost(usage, price.shared(share_bps)), cost(usage, price)
+    assert exact.total_pico == whole.total_pico * share_bps // 10_000
+    assert exact.charge == whole.total_pico * share_bps // 10_000_000
+    assert (exact.lines, exact.listed) == (whole.lines, whole.charge)
+
+
+@given(USAGES, PRICES, SHARES, st.integers(0, 1000))
+def test_a_share_never_costs_more_than_its_ceiling(usage: Usage, price: Price, share_bps: int, more: int) -> None:
+    price = price.shared(share_bps)
+    held = ceiling(price, prompt_tokens=usage.prompt_tokens + more, completion_tokens=usage.completion_tokens, extras=EXTRAS)
+    assert cost(usage, price).charge <= held
+
+
+@given(PRICES, SHARES, TOKENS, st.integers(0, 10**12))
+def test_what_is_affordable_at_a_share_can_be_held_and_hardly_more(price: Price, share_bps: int, prompt_tokens: int, amount: int) -> None:
+    price = price.shared(share_bps)
+    tokens = affordable_tokens(price, prompt_tokens=prompt_tokens, amount=amount)
+    if tokens < 0:
+        assert ceiling(price, prompt_tokens=prompt_tokens, completion_tokens=0) > amount
+        return
+    assert ceiling(price, prompt_tokens=prompt_tokens, completion_tokens=tokens) <= amount
+    rate = max(price.rate("completion") or 0, price.rate("reasoning") or 0) * share_bps
+    if rate:
+        above = tokens + 1 + -(-10_000_000 // rate)
+        assert ceiling(price, prompt_tokens=prompt_tokens, completion_tokens=above) > amount
+
+
+def test_nothing_of_a_price_costs_nothing_however_many_tokens() -> None:
+    price = Price(prompt=7, completion=11, request=5000).shared(0)
+    assert cost(Usage(prompt=9, completion=9), price).charge == ceiling(price, prompt_tokens=9, completion_tokens=9) == 0
+    assert affordable_tokens(price, prompt_tokens=9, amount=0) == COUNT_MAX
+
+
+def test_ids_of_prices_are_what_they_were_before_there_were_shares() -> None:
+    assert Price(prompt=1, completion=2).id == "price_d0ee0c4f45e42912dc24dc0f"
+    assert Price(prompt=1, completion=2, request=7, image=3).id == "price_bb537823ffcb22084c43ba3e"
+    assert Price(prompt=1, completion=2).shared(10_000).id == "price_d0ee0c4f45e42912dc24dc0f"
+
+
+@given(PRICES, SHARES)
+def test_a_stored_price_is_read_as_it_was_written(price: Price, share_bps: int) -> None:
+    shared = price.shared(share_bps)
+    assert msgspec.json.decode(shared.encoded, type=Price) == shared
+    assert (shared.id == price.id) == (share_bps == 10_000)
 
 
 @given(PRICES, PRICES)

@@ -371,7 +371,7 @@ def test_an_endpoint_without_a_list_of_parameters_is_not_one_with_an_empty_list(
     ("line", "field"),
     [
         *(
-            ('region = "EU"\n', "region: "),
+            ('region = "EU"\n', "region"),
             ("region = []\n", "region: "),
             ('region = ["eu", ""]\n', "region"),
             ("region = 1\n", "region: "),

@@ -9,7 +9,7 @@ import pytest
 
 from metering.batch import RECOVERED, SETTLED, VOID, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Refused
 from metering.database import Database
-from metering.ledger import Balance, Ledger, balance, deposit, start_period
+from metering.ledger import Balance, Ledger, account_ids, balance, deposit, start_period
 from metering.money import now_ms
 from metering.periods import period
 from metering.usage import Usage
@@ -236,3 +236,26 @@ async def test_a_limit_without_periods_starts_none(database: Database, migrated_
     await database.commit([hold("gen_1", PRICE, "lim"), end("gen_1", charge=PRICE)])
     await database.write(start_period, id=id, now=now_ms() + 400 * DAY_MS)
     assert await _limit(migrated_database_url) == [(-PRICE, 0, None, None)]
+
+
+async def test_an_overdraft_can_be_taken_back_from_and_no_further(database: Database, migrated_database_url: str) -> None:
+    await books.fund(database, "acc", 100)
+    await books.sql(migrated_database_url, "UPDATE account SET overdraft = 50 WHERE id = 'acc'")
+    fields = {"account_id": "acc", "kind": "deposit", "reason": "test", "now": books.START}
+    with pytest.raises(ValueError, match="available"):
+        await database.write(deposit, id="dep_1", amount=-151, **fields)
+    assert (await database.read(balance, "acc")).available == 150
+    await books.sql(migrated_database_url, "UPDATE account SET overdraft = 0 WHERE id = 'acc'")
+
+
+async def test_accounts_are_listed_by_id_and_limits_are_not(database: Database) -> None:
+    for id in ("acc_2", "acc_1"):
+        await books.fund(database, id, 5)
+    await books.limit(database, "lim", 5)
+    assert await database.read(account_ids) == ["acc_1", "acc_2"]
+
+
+async def test_the_ledger_tells_how_long_its_queue_waits(database: Database) -> None:
+    await books.fund(database, "acc", 5)
+    ledger = Ledger(database, "boot_1")
+    assert ledger.waiting_ms == 0

@@ -194,3 +194,19 @@ async def test_the_queue_takes_so_many_holds_and_not_one_more_but_every_end() ->
     store.gate.set()
     await asyncio.gather(*futures)
     assert sum(map(len, store.batches)) == QUEUE_MAX + 2
+
+
+async def test_what_waits_says_for_how_long_and_what_does_not_wait_says_nothing() -> None:
+    store = Store()
+    store.gate.clear()
+    commit = Commit(store.run)
+    assert commit.waiting_ms == 0
+    written = asyncio.create_task(commit.submit(hold(1)))
+    await asyncio.sleep(0.01)
+    assert commit.waiting_ms == 0, "it is being written, and nothing waits behind it"
+    waiting = asyncio.create_task(commit.submit(hold(2)))
+    await asyncio.sleep(0.06)
+    assert 50 <= commit.waiting_ms < 5000
+    store.gate.set()
+    await asyncio.gather(written, waiting)
+    assert commit.waiting_ms == 0

@@ -83,3 +83,15 @@ def test_of_a_broken_answer_the_larger_count_is_taken(text: str, completion: int
     meter.see({**_delta(text), "usage": {"prompt_tokens": 4, "completion_tokens": 1}})
     usage, by = meter.usage(5, whole=False)
     assert (usage.completion, by) == (completion, source)
+
+
+def test_three_quarters_are_counted_in_tokens_and_not_in_bytes() -> None:
+    class Pairs(Letters):
+        def count(self, text: str) -> int:
+            return len(text) // 2
+
+    meter = _meter(8, Pairs())
+    meter.see(_delta("x" * 12))
+    assert not meter.nearly_over, "six of eight tokens are exactly three quarters"
+    meter.see(_delta("xx"))
+    assert meter.nearly_over

@@ -1,12 +1,13 @@
 """Amounts go in and out as decimal text and lose nothing on the way."""
 
+import time
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.money import AMOUNT_MAX, NANO_PER_USD, format_rate, format_usd, json_usd, parse_rate, parse_rate_each, parse_usd
+from metering.money import AMOUNT_MAX, NANO_PER_USD, format_rate, format_usd, json_usd, now_ms, parse_rate, parse_rate_each, parse_usd
 
 INT64_MAX = 2**63 - 1
 
@@ -92,3 +93,13 @@ def test_a_price_each_becomes_a_rate_and_is_written_in_dollars() -> None:
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"negative|finer|not"):
         parse_rate(text)
+
+
+def test_the_largest_rate_that_text_can_say_is_a_quarter_of_64_bits() -> None:
+    assert parse_rate_each("4611686.018427387904") == 2**62
+    with pytest.raises(ValueError, match="usable"):
+        parse_rate_each("4611686.018427387905")
+
+
+def test_now_is_unix_time_in_milliseconds() -> None:
+    assert abs(now_ms() - time.time() * 1000) < 1000

@@ -170,3 +170,8 @@ def test_versions_are_equal_when_rates_are(one: Price, two: Price) -> None:
 
 def test_every_unit_belongs_to_the_prompt_or_to_the_completion() -> None:
     assert sorted((*PROMPT_UNITS, *COMPLETION_UNITS)) == sorted(UNITS) == sorted(Usage.__struct_fields__)
+
+
+def test_the_fee_of_a_request_is_one_unit_of_its_bill() -> None:
+    (line,) = cost(Usage(), Price(prompt=1, completion=1, request=7)).lines
+    assert (line.unit, line.units, line.rate_pico, line.total_pico) == ("request", 1, 7, 7)

@@ -5,6 +5,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "metering/batch_sqlite.py",
         "SQL 'AND state = 0' -> '' in 'UPDATE hold SET amount = amount + ? WHERE id = ? AND state = 0'",
     ): "the state was read a moment before, in the same transaction of the only writer",
+    ("metering/batch_sqlite.py", "missing <= 0  ->  missing < 0"): "a hold that is raised by nothing is the same hold",
+    ("metering/meter.py", "excess > 0  ->  excess >= 0"): "a cut by nothing is no cut",
+    ("metering/meter.py", "4 * self._at_most > limit  ->  4 * self._at_most >= limit"): "it only spares the count, which decides",
+    ("metering/meter.py", "1024  ->  1025"): "how much text is counted again with what follows it; any length gives the same count",
+    ("metering/meter.py", "2  ->  3"): "the same, for when text is counted for good",
     ("metering/meter.py", "64  ->  65"): "how much text is kept uncounted is a bound on memory, not a figure that anybody is told",
     ("metering/meter.py", "64  ->  63"): "the same",
 }

@@ -4,22 +4,29 @@ A clock per generation would cost a timer per event; one pass over a thousand ge
 """
 
 import asyncio
+from collections import deque
 from typing import Final
 
 from gateway.generation import RELAYING, Generation, Interrupt, State
 from gateway.settings import Settings
 
 TICK_SECONDS: Final = 0.25
+LAGS: Final = 4
 
 
 class Watch:
-    """Holds the running generations. `lag_seconds`: by how much the event loop was late at the last tick."""
+    """Holds the running generations."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.live: set[Generation] = set()
         self._ticker: asyncio.Task[None] | None = None
-        self.lag_seconds = 0.0
+        self._lags = deque([0.0], maxlen=LAGS)
+
+    @property
+    def lag_seconds(self) -> float:
+        """By how much the event loop has been late for a second at least: one long step says nothing about the next request."""
+        return min(self._lags)
 
     def start(self) -> None:
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
@@ -45,7 +52,7 @@ class Watch:
             asleep = loop.time()
             await asyncio.sleep(TICK_SECONDS)
             now = loop.time()
-            self.lag_seconds = now - asleep - TICK_SECONDS
+            self._lags.append(now - asleep - TICK_SECONDS)
             for generation in list(self.live):
                 due = self._due(generation, now)
                 if due is not None:

@@ -214,7 +214,7 @@ def test_unknown_fields_reach_the_provider_and_openrouters_do_not(client: openai
     strange = {"top_k": 7, "x_made_up": {"deep": [1, None, "é 漢 😀", 1e-7]}, "min_p": 0.25, "prompt_cache_key": "k", "max_tokens": 0}
     taken_out = {
         "provider": {"order": ["acme-cloud"], "allow_fallbacks": True}, "models": [FAST], "route": "fallback", "transforms": [],
-        "plugins": [], "usage": {"include": True}, "session_id": "s", "trace": {}, "debug": {}, "preset": "p", "include_reasoning": True,
+        "plugins": [], "usage": {"include": True}, "session_id": "s", "trace": {}, "debug": {}, "include_reasoning": True,
     }  # fmt: skip
     known: Any = {"logit_bias": {"50256": -100}, "metadata": {"a": "b"}, "user": "u1", "seed": 7, "temperature": 0.5, "stop": ["zz"]}
     client.chat.completions.create(model=FAST, messages=say("hi"), **known, extra_body={**strange, **taken_out})

@@ -29,12 +29,12 @@ class Commit:
         self._run = run
         self._queue: deque[Pending] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._writing_since_ms = 0
+        self._waiting_since_ms = 0
 
     @property
     def waiting_ms(self) -> int:
-        """For how long the oldest waiting job has waited, at least about: since the batch before it began to be written."""
-        return _clock_ms() - self._writing_since_ms if self._queue else 0
+        """For how long the oldest waiting job has waited; less where more jobs wait than one batch takes."""
+        return _clock_ms() - self._waiting_since_ms if self._queue else 0
 
     async def submit(self, job: Job) -> Outcome:
         """LedgerBusy when the queue is full (an end of a hold is always taken); DatabaseUnavailable when a hold cannot be written."""
@@ -46,6 +46,8 @@ class Commit:
             raise LedgerBusy(f"{QUEUE_MAX} ledger jobs are waiting already")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
+        if not self._queue:
+            self._waiting_since_ms = _clock_ms()
         self._queue.append((job, future))
         if self._task is None:
             self._task = loop.create_task(self._drain())
@@ -60,8 +62,9 @@ class Commit:
         failures = 0
         try:
             while self._queue:
-                self._writing_since_ms = _clock_ms()
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_ROWS_MAX))]
+                if self._queue:
+                    self._waiting_since_ms = _clock_ms()
                 try:
                     await self._write(batch)
                     failures = 0
@@ -97,6 +100,8 @@ class Commit:
     def _put_back(self, batch: list[Pending], error: DatabaseUnavailable) -> None:
         """Ends of holds stay first in line until the database is back; everything else is refused now."""
         kept = [(job, future) for job, future in batch if _ends(job) and (future.cancelled() or not future.done())]
+        if not self._queue:
+            self._waiting_since_ms = _clock_ms()
         self._queue.extendleft(reversed(kept))
         for job, future in batch:
             if not _ends(job) and not future.done():

@@ -204,7 +204,10 @@ async def test_what_waits_says_for_how_long_and_what_does_not_wait_says_nothing(
     written = asyncio.create_task(commit.submit(hold(1)))
     await asyncio.sleep(0.01)
     assert commit.waiting_ms == 0, "it is being written, and nothing waits behind it"
+    await asyncio.sleep(0.06)
     waiting = asyncio.create_task(commit.submit(hold(2)))
+    await asyncio.sleep(0)
+    assert commit.waiting_ms < 50, "however long the batch before it takes"
     await asyncio.sleep(0.06)
     assert 50 <= commit.waiting_ms < 5000
     store.gate.set()

@@ -93,7 +93,7 @@ async def here(fake: Fake, tmp_path: Path, sqlite_template: Path) -> AsyncIterat
     }
     rows = [CATALOG.format(slug=slug, base_url=fake.base_url, upstream=upstream) for slug, upstream in upstreams.items()]
     catalog.write_text("\n".join([*rows, SECOND]))
-    settings = Settings(database_url=f"sqlite:///{database}", catalog=str(catalog), secret_key=SECRET, drain_seconds=0.1)
+    settings = Settings(database_url=f"sqlite:///{database}", catalog=str(catalog), secret_key=SECRET, drain_seconds=0.1, health="off")
     at = await Services.open(settings)
     place = Place(at, database)
     await place.open_account(CALLER.account_id, 100 * NANO_PER_USD)

@@ -94,7 +94,7 @@ class Proof:
         self._clients: list[Path] = []
         self._accounts = 0
         catalog = rig.settings["TOLLWAY_CATALOG"]
-        self._settings = Settings(database_url=rig.database_url, catalog=catalog, secret_key=SECRET, drain_seconds=0.1)
+        self._settings = Settings(database_url=rig.database_url, catalog=catalog, secret_key=SECRET, drain_seconds=0.1, health="off")
 
     def awaits(self) -> int:
         """Of an undisturbed life, which must be served as it was meant to be: else nothing would be proven."""

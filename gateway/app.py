@@ -6,6 +6,7 @@
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -14,8 +15,8 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
 from gateway import openapi
-from gateway.api import account, explain, ledger, models, own_keys, rules, usage
-from gateway.api.chat import chat_completions
+from gateway.api import account, chat, explain, ledger, models, own_keys, rules, usage
+from gateway.api.inference import serve
 from gateway.asgi import Receive, Scope, send_problem
 from gateway.errors import Problem, problem
 from gateway.ids import Ids
@@ -28,9 +29,9 @@ from metering.errors import MeteringError
 IDS: Final = Ids()
 _log = logging.getLogger("tollway.http")
 
+INFERENCE: Final = (chat.API,)
 HOT: Final[dict[str, Callable[[Scope, Receive, Send, Services], Awaitable[None]]]] = {
-    "/v1/chat/completions": chat_completions,
-    "/api/v1/chat/completions": chat_completions,
+    f"{prefix}/{api.route}": partial(serve, api) for api in INFERENCE for prefix in ("/v1", "/api/v1")
 }
 
 

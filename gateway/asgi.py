@@ -17,9 +17,11 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     return dict(scope["headers"])
 
 
-def bearer(headers: dict[bytes, bytes]) -> str | None:
-    """The token of `Authorization: Bearer`, else None."""
-    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+def token_of(headers: dict[bytes, bytes]) -> str | None:
+    """The token of `Authorization: Bearer`; without that header the one of `x-api-key`, which Anthropic's clients send."""
+    if b"authorization" not in headers:
+        return headers.get(b"x-api-key", b"").decode("latin-1").strip() or None
+    scheme, _, token = headers[b"authorization"].decode("latin-1").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
@@ -50,8 +52,13 @@ async def read_body(receive: Receive, headers: dict[bytes, bytes], *, bytes_max:
     return b"".join(parts)
 
 
-async def send_problem(send: Send, problem: Problem, headers: list[tuple[bytes, bytes]], timing: Timing | None = None) -> None:
-    await Writer(send, headers, timing=timing).json(problem.status, problem.body(), problem.headers)
+async def send_problem(send: Send, problem: Problem, headers: list[tuple[bytes, bytes]]) -> None:
+    await Writer(send, headers).json(problem.status, problem.body(), problem.headers)
+
+
+async def send_refusal(send: Send, problem: Problem, body: dict[str, Any], timing: Timing) -> None:
+    """A problem in the shape of its client API."""
+    await Writer(send, timing=timing).json(problem.status, body, problem.headers)
 
 
 async def _receive(receive: Receive, seconds: float) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def provider_problem(error: ProviderError, provider_name: str | None = None, own
         if error.code in ("context_length_exceeded", "content_filter"):
             metadata["error_type"] = {"content_filter": "content_policy_violation"}.get(error.code, error.code)
         message = error.detail.reveal() if error.detail else f"The provider refused this request ({error.summary})."
-        return Problem(error.status or 400, message, metadata, headers=headers)
+        return Problem(error.status or 400, message, metadata, error.param, headers)
     message = f"Provider failed: {error.summary}."
     if own_key_id is not None and isinstance(error, ProviderRefusedKey):
         message = f"{message} Your own key {own_key_id} was used there: check it with the provider, or replace it."

@@ -73,7 +73,10 @@ class Attempt(msgspec.Struct, kw_only=True):
 
 
 class Generation:
-    """Moments are in seconds of the loop's clock, `created_ms` is the wall clock; `held` is in nano-USD."""
+    """Moments are in seconds of the loop's clock, `created_ms` is the wall clock; `held` is in nano-USD.
+
+    `adjusted` names the parameters that were dropped or changed for the endpoint that answers.
+    """
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class Generation:
         session_id: str | None = None,
         traced: bool = False,
         timing: Timing | None = None,
+        adjusted: list[str] | None = None,
     ) -> None:
         self.id = id
         self.request = request
@@ -102,6 +106,7 @@ class Generation:
         self.session_id = session_id
         self.traced = traced
         self.timing = timing or Timing()
+        self.adjusted = [] if adjusted is None else adjusted
         self.plan: Plan | None = None
         self.conversation: Conversation | None = None
         self.sticky: str | None = None

@@ -23,6 +23,16 @@ FINISH_REASONS: Final = {
     "tool_use": "tool_calls",
     "safety": "content_filter",
     "abort": "error",
+    "model_context_window_exceeded": "length",
+    "refusal": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+    "recitation": "content_filter",
+    "blocklist": "content_filter",
+    "prohibited_content": "content_filter",
+    "spii": "content_filter",
+    "image_safety": "content_filter",
+    "malformed_function_call": "error",
 }
 """A provider's finish reason -> OpenAI's; one that is not listed counts as `stop`, and is shown as it came in `native_finish_reason`."""
 
@@ -69,15 +79,15 @@ class Labels:
     def _put_choice(self, choice: dict[str, Any]) -> None:
         choice.setdefault("index", 0)
         choice.setdefault("logprobs", None)
-        native = choice.get("finish_reason")
-        if not native:
+        said = choice.get("finish_reason")
+        if not said:
             choice["finish_reason"] = choice["native_finish_reason"] = None
             return
         index = choice["index"]
         if index in self.finished:
             choice["finish_reason"] = choice["native_finish_reason"] = None
             return
-        reason = FINISH_REASONS.get(str(native).lower(), "stop")
+        reason, native = FINISH_REASONS.get(str(said).lower(), "stop"), choice.get("native_finish_reason") or said
         choice["finish_reason"], choice["native_finish_reason"] = reason, native
         self.finished[index], self.native[index] = reason, str(native)
 

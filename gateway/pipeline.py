@@ -27,7 +27,7 @@ from metering.money import now_ms
 from policy import limits
 from policy.route import Plan, output_max
 from providers import prompt
-from providers.errors import ProviderError, ProviderTimeout, RequestRefused
+from providers.errors import Inexpressible, ProviderError, ProviderTimeout, RequestRefused
 from providers.provider import Call, ChatRequest, Endpoint, Event
 
 ATTEMPTS_MAX: Final = 3
@@ -105,7 +105,8 @@ async def relay(generation: Generation, paid: Paid, at: Services) -> End:
         end = await attempt(generation, endpoint, tokens, at)
         if end.final:
             break
-        refused = isinstance(end.error, RequestRefused)  # then another provider of the same model would say the same
+        # Another provider of the same model would say the same, unless only this one's dialect had no words for it.
+        refused = isinstance(end.error, RequestRefused) and not isinstance(end.error, Inexpressible)
         left = tuple(each for each in left if each[0] is not endpoint and not (refused and each[0].model is endpoint.model))
     if end.problem is not None and len(generation.attempts) > 1:
         end.problem.metadata["previous_errors"] = [
@@ -127,6 +128,7 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
         endpoint=endpoint.id, provider=endpoint.provider.slug, is_byok=own is not None, started_ms=_ms(clock() - generation.started)
     )
     generation.attempts.append(record)
+    generation.adjusted[:] = request.adjusted
     labels = Labels(generation_id=generation.id, created=generation.created_ms // 1000, endpoint=endpoint, request=request)
     tokens_max = output_max(request, endpoint)
     meter = Meter(
@@ -145,6 +147,7 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
         max_tokens=_limit(request, endpoint, tokens_max if request.stream else tokens),
         generation_id=generation.id,
         on_connect=partial(generation.timing.lap, "connect"),
+        adjust=generation.adjusted.append,
     )
     with observed(generation, end, record, at):
         await _try(generation, call, end, Extension(generation, endpoint, tokens, meter, at), record, at)

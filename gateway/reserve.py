@@ -56,10 +56,11 @@ async def _affordable(request: ChatRequest, endpoints: Endpoints, refused: Refus
     counts: dict[str, int] = {}
     for endpoint in endpoints:
         prompt_tokens = await _prompt_tokens(request, endpoint, counts, at)
-        least = min(least, _cost(request, endpoint, prompt_tokens, 1))
+        fewest = min(1, route.output_max(request, endpoint))
+        least = min(least, _cost(request, endpoint, prompt_tokens, fewest))
         tokens = price.affordable_tokens(endpoint.price, prompt_tokens=prompt_tokens, amount=refused.available, extras=request.extras)
         tokens = min(tokens // request.n, route.output_max(request, endpoint), QUANTUM_TOKENS if request.stream else COUNT_MAX)
-        if tokens >= 1:
+        if tokens >= fewest:
             fitting.append((endpoint, tokens))
             amount = max(amount, _cost(request, endpoint, prompt_tokens, tokens))
     if not fitting:

@@ -138,7 +138,7 @@ def _record(generation: Generation, end: End, source: str | None) -> generations
         provider=endpoint.provider.slug if endpoint else None,
         endpoint=endpoint.id if endpoint else None,
         price_id=endpoint.price_id if endpoint else None,
-        api_type="completions",
+        api_type="completions" if generation.request.operation == "chat" else "embeddings",
         streamed=generation.request.stream,
         outcome=end.outcome.value,
         finish_reason=labels.finish_reason if labels else None,

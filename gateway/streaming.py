@@ -1,7 +1,8 @@
-"""What leaves for the client: events as server-sent events, or one completion as JSON. Nothing is sent before there is content.
+"""What leaves for the client: server-sent events, or one JSON document. Nothing is sent before there is content.
 
 A Reply is told events, then exactly one of `finish` (after the settle) and `fail`. It writes through ASGI's `send`; how long the client
-has been refusing to take a write is `writing_since`, which `watch` reads.
+has been refusing to take a write is `writing_since`, which `watch` reads. `Whole` and `Streamed` are what the replies of all client
+APIs share; each API says in `api/` how its answers look.
 """
 
 import asyncio
@@ -17,9 +18,8 @@ from providers.provider import Event
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 COMMENT: Final = b": TOLLWAY PROCESSING\n\n"
-DONE: Final = b"data: [DONE]\n\n"
 
-_encode: Final = msgspec.json.Encoder().encode
+encode: Final = msgspec.json.Encoder().encode
 
 
 class Reply(Protocol):
@@ -40,6 +40,8 @@ class Reply(Protocol):
 class Writer:
     """ASGI messages, one at a time, with the moments that `watch` needs. A client that has gone takes writes without effect.
 
+    `adjusted` is read when the answer starts: the parameters that were dropped or changed on the way.
+
     ClientGone from the write that finds the connection closed under us: the server reports the end of a connection only to its newest
     request, so a client that pipelines, or sends garbage behind its request, leaves in silence.
     """
@@ -51,11 +53,13 @@ class Writer:
         *,
         cut: Callable[[], None] = lambda: None,
         timing: Timing | None = None,
+        adjusted: Iterable[str] = (),
     ) -> None:
         self._send = send
         self.headers = list(headers)
         self.cut = cut
         self._timing = timing
+        self._adjusted = adjusted
         self._clock = asyncio.get_running_loop().time
         self._gone = False
         self.started = False
@@ -67,6 +71,8 @@ class Writer:
         headers = [(b"content-type", content_type), *self.headers, *more]
         if self._timing is not None:
             headers.append(self._timing.header())
+        if names := ", ".join(sorted(set(self._adjusted))):
+            headers.append((b"x-tollway-adjusted", names.encode()))
         await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
     async def body(self, data: bytes, *, more: bool) -> None:
@@ -87,7 +93,7 @@ class Writer:
 
     async def json(self, status: int, value: object, headers: dict[str, str]) -> None:
         """A header of `headers` replaces the one of its name that was there before."""
-        data = _encode(value)
+        data = encode(value)
         more = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         if more:
             self.headers = [header for header in self.headers if header[0] not in dict(more)]
@@ -95,12 +101,12 @@ class Writer:
         await self.body(data, more=False)
 
 
-class ChatJson:
-    """Not streamed: the one completion is kept until it has been charged, then sent with its usage."""
+class Whole:
+    """Not streamed: the one completion is kept until it has been charged."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._completion: Event | None = None
+        self.completion: Event | None = None
 
     @property
     def written(self) -> float:
@@ -111,18 +117,10 @@ class ChatJson:
         return self._writer.writing_since
 
     async def events(self, events: list[Event]) -> None:
-        self._completion = events[-1]
+        self.completion = events[-1]
 
-    async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None:
-        completion = self._completion or labels
-        completion["object"] = "chat.completion"
-        completion["usage"] = usage
-        if trace is not None:
-            completion["tollway_trace"] = trace
-        await self._writer.json(200, completion, {})
-
-    async def fail(self, problem: Problem, labels: Event | None) -> None:
-        await self._writer.json(problem.status, problem.body(), problem.headers)
+    async def send(self, status: int, value: object, headers: dict[str, str]) -> None:
+        await self._writer.json(status, value, headers)
 
     def comment(self, now: float) -> None:
         """JSON has no room for comments."""
@@ -131,12 +129,11 @@ class ChatJson:
         self._writer.cut()
 
 
-class ChatStream:
+class Streamed:
     """Streamed: headers leave with the first content (or the first comment, after long silence); then errors travel in the stream."""
 
-    def __init__(self, writer: Writer, *, include_usage: bool) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._include_usage = include_usage
         self._comment: asyncio.Task[None] | None = None
 
     @property
@@ -147,25 +144,20 @@ class ChatStream:
     def writing_since(self) -> float | None:
         return self._writer.writing_since
 
-    async def events(self, events: list[Event]) -> None:
-        await self._write(b"".join([b"data: " + _encode(event) + b"\n\n" for event in events]), more=True)
+    @property
+    def started(self) -> bool:
+        """Whether the status has left, or is leaving: from then on an error can only travel in the stream."""
+        return self._writer.started or self._comment is not None
 
-    async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None:
-        """Asked-for usage comes as OpenAI's chunk without choices, unasked usage with one empty choice, for clients that index it."""
-        empty = {"index": 0, "delta": {}, "finish_reason": None, "native_finish_reason": None, "logprobs": None}
-        last = {**labels, "choices": [] if self._include_usage else [empty], "usage": usage}
-        if trace is not None:
-            last["tollway_trace"] = trace
-        await self._write(b"data: " + _encode(last) + b"\n\n" + DONE, more=False)
+    async def write(self, data: bytes, *, more: bool) -> None:
+        if self._comment is not None:
+            await asyncio.shield(self._comment)
+        await self._start()
+        await self._writer.body(data, more=more)
 
-    async def fail(self, problem: Problem, labels: Event | None) -> None:
-        """Before the headers: a true status. After them: one error chunk, and no [DONE], so that a cut never looks like an end."""
-        if not self._writer.started and self._comment is None:
-            await self._writer.json(problem.status, problem.body(), problem.headers)
-            return
-        choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error", "native_finish_reason": "error", "logprobs": None}
-        chunk = {"object": "chat.completion.chunk", "choices": [choice], **(labels or {}), **problem.body()}
-        await self._write(b"data: " + _encode(chunk) + b"\n\n", more=False)
+    async def refuse(self, status: int, value: object, headers: dict[str, str]) -> None:
+        """Only while not `started`: a true status and JSON instead of a stream."""
+        await self._writer.json(status, value, headers)
 
     def comment(self, now: float) -> None:
         """Called by `watch` while nobody writes: keeps proxies and clients from giving up."""
@@ -182,12 +174,6 @@ class ChatStream:
             await self._writer.body(COMMENT, more=True)
         finally:
             self._comment = None
-
-    async def _write(self, data: bytes, *, more: bool) -> None:
-        if self._comment is not None:
-            await asyncio.shield(self._comment)
-        await self._start()
-        await self._writer.body(data, more=more)
 
     async def _start(self) -> None:
         if not self._writer.started:

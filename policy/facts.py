@@ -113,7 +113,7 @@ def _facts(endpoints: tuple[Endpoint, ...]) -> Facts:
         keyless=_where(not each.provider.api_key_env for each in endpoints),
         priced=_masks(endpoints, lambda each: (unit for unit in UNITS if each.price.rate(unit) is not None)),
         free=_where(_is_free(each.price) for each in endpoints),
-        capabilities=_masks(endpoints, lambda each: each.capabilities),
+        capabilities=_masks(endpoints, _capabilities),
         parameters=_masks(endpoints, supported),
         quantizations=_masks(endpoints, lambda each: (each.quantization or "unknown",)),
         regions={names: mask for names, mask in regional.items() if names},
@@ -126,6 +126,12 @@ def _facts(endpoints: tuple[Endpoint, ...]) -> Facts:
         order=tuple(sorted(count, key=lambda i: (priorities[i], prices[i]))),
         by_price=tuple(sorted(count, key=lambda i: (prices[i], priorities[i]))),
     )
+
+
+def _capabilities(endpoint: Endpoint) -> frozenset[str]:
+    """Whatever else it can do, an endpoint answers chats, unless embeddings are all it gives."""
+    only_embeddings = endpoint.capabilities == frozenset({"embeddings"})
+    return endpoint.capabilities if only_embeddings else endpoint.capabilities | {"text"}
 
 
 def _is_free(price: Price) -> bool:

@@ -19,6 +19,8 @@ from policy.rules import Rules
 from providers.provider import ChatRequest, Endpoint
 
 CAPABILITY_WORDS: Final = {
+    "text": "chat",
+    "embeddings": "embeddings",
     "tools": "tool use",
     "images": "image input",
     "json_schema": "structured outputs",

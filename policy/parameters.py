@@ -3,7 +3,8 @@
 `require_parameters: true` is strict: an endpoint whose support of a used parameter is not known is not offered. What is known:
 - an endpoint that lists `parameters` takes those and no others;
 - one that does not takes `BASIC`, which every dialect spoken here defines and `GET models` names for every model;
-- `BY_CAPABILITY` come with the endpoint's capabilities, listed or not, and `LIMITS` are kept by the gateway itself.
+- `BY_CAPABILITY` come with the endpoint's capabilities, listed or not, and `LIMITS` are kept by the gateway itself;
+- what the provider's dialect has no word for it does not take, whatever is listed.
 
 Without it nothing is filtered here; tools, images and JSON schemas always need their capability.
 """
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from providers.provider import Endpoint
+from providers.registry import PARAMETERS
 
 LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 BASIC: Final = frozenset(
@@ -53,7 +55,8 @@ def used(body: Mapping[str, Any]) -> frozenset[str]:
 
 def supported(endpoint: Endpoint) -> frozenset[str]:
     own = BASIC if endpoint.parameters is None else endpoint.parameters
-    return LIMITS.union(own, *(names for capability, names in BY_CAPABILITY.items() if capability in endpoint.capabilities))
+    named = own.union(*(names for capability, names in BY_CAPABILITY.items() if capability in endpoint.capabilities))
+    return LIMITS | (named & PARAMETERS.get(endpoint.provider.dialect, named))
 
 
 def _matters(name: str, value: object) -> bool:

@@ -94,7 +94,9 @@ def plan(
 
 
 def output_max(request: ChatRequest, endpoint: Endpoint) -> int:
-    """The most completion tokens that one choice can have here: the smallest of the client's limit and the endpoint's."""
+    """The most completion tokens that one choice can have here: the smallest of the client's limit and the endpoint's; of embeddings none."""
+    if request.operation == "embeddings":
+        return 0
     bounds = (request.max_tokens, endpoint.max_output_tokens, endpoint.context_length)
     return min(bound for bound in bounds if bound is not None)
 

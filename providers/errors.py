@@ -8,6 +8,7 @@ ProviderError                       a provider did not answer as asked
 |-- ProviderInvalidAnswer           an answer that is not what the dialect allows
 |-- ProviderRefusedKey              401, 402, 403: our key, not the client's fault
 `-- RequestRefused                  400, 413, 422 and other 4xx: this request, as it is; not retried on the same model
+    `-- Inexpressible               the dialect has no words for it: nothing was sent, and another dialect may
 """
 
 from providers.content import Content
@@ -60,7 +61,18 @@ class ProviderRefusedKey(ProviderError):
 
 
 class RequestRefused(ProviderError):
+    """`param` names the field at fault where it is known."""
+
     error_type = "invalid_request"
+    param: str | None = None
+
+
+class Inexpressible(RequestRefused):
+    """`param` names the place (`messages[2].content[1]`); the text says what is wrong there and what to do. It quotes no content."""
+
+    def __init__(self, param: str, text: str) -> None:
+        super().__init__(text, status=400, detail=Content(f"{param}: {text}"))
+        self.param = param
 
 
 def from_status(

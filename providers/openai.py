@@ -1,7 +1,5 @@
 """The `openai` dialect: any server that speaks OpenAI's chat completions. Canonical already, so events are checked, not translated."""
 
-import math
-import re
 from typing import Any
 
 import msgspec
@@ -9,12 +7,9 @@ import msgspec
 from providers.content import Content
 from providers.errors import ProviderError, ProviderInvalidAnswer, ProviderUnavailable, from_status
 from providers.provider import Call, Event, Events
+from providers.reading import error_of, json_object, json_or_none, read_stream, refusal
 from providers.sse import EventSplitter
 from providers.wire import Response, Wire
-
-_CODE = re.compile(r"(?!None$)[A-Za-z0-9_.-]{1,64}", re.ASCII)
-REFUSAL_BYTES_MAX = 64 * 1024
-RETRY_AFTER_SECONDS_MAX = 24 * 3600
 
 
 class OpenAIDialect:
@@ -26,80 +21,63 @@ class OpenAIDialect:
     async def stream(self, call: Call) -> Events:
         url = call.endpoint.provider.base_url.rstrip("/") + "/chat/completions"
         response = await self._wire.post(url, headers=_headers(call), body=_payload(call), on_connect=call.on_connect)
-        refusal = None
+        refused = None
         with response:
             if response.status // 100 != 2:
-                refusal = await _refusal(response)
+                refused = await refusal(response)
             elif call.request.stream:
                 async for batch in self._events(response, call.request.n):
                     yield batch
             else:
                 yield [_completion(await response.body())]
-        if refusal is not None:
-            raise refusal  # outside, so that a connection that answered 429 properly is kept
+        if refused is not None:
+            raise refused  # outside, so that a connection that answered 429 properly is kept
 
     async def _events(self, response: Response, choices: int) -> Events:
-        splitter, ending = EventSplitter(self._wire.bounds.event_bytes_max), _Ending(choices)
         first = await response.read()
         if first is not None and first.lstrip()[:1] == b"{":
             yield [_as_chunk(_completion(first + await response.body()))]
             return
-        while first is not None:
-            yield ending.note(splitter.feed(first))  # also when empty: a comment says that the provider is alive
-            if ending.broken is not None:
-                raise ending.broken
-            if ending.done:
-                return
-            first = await response.read()
-        batch = ending.note(_whole(splitter.rest()))
-        if batch:
+        splitter = EventSplitter(self._wire.bounds.event_bytes_max)
+        async for batch in read_stream(response, _Reader(choices), splitter, first):
             yield batch
-        ending.check()
 
     async def aclose(self) -> None:
         await self._wire.aclose()
 
 
-class _Ending:
+class _Reader:
     """Decodes events and knows whether the stream has ended properly."""
 
     def __init__(self, choices: int) -> None:
         self.done = False
-        self.broken: ProviderError | None = None
         self._seen = False
         self._unfinished = set(range(choices))
 
-    def note(self, datas: list[bytes]) -> list[Event]:
-        """The events up to the end or to `broken`: what came before a bad event counts, however the bytes were cut into reads."""
-        events: list[Event] = []
-        for data in datas:
-            if self.done:
-                break
-            if data.strip() == b"[DONE]":
-                self.done = True
-                self._require(self._seen)
-                break
-            try:
-                event = _event(data)
-            except ProviderError as error:
-                self.broken = error
-                break
-            self._seen = True
-            for choice in event["choices"]:
-                if choice.get("finish_reason"):
-                    self._unfinished.discard(choice.get("index", 0))
-            events.append(event)
-        return events
+    def read(self, frame: bytes) -> list[Event]:
+        if frame.strip() == b"[DONE]":
+            self.done = True
+            self._require_something()
+            return []
+        event = _event(frame)
+        self._seen = True
+        for choice in event["choices"]:
+            if choice.get("finish_reason"):
+                self._unfinished.discard(choice.get("index", 0))
+        return [event]
+
+    def last(self, rest: bytes) -> list[Event]:
+        """The last event if only its blank line is missing; a torn one does not count."""
+        whole = rest and (rest.strip() == b"[DONE]" or isinstance(json_or_none(rest), dict))
+        return self.read(rest) if whole else []
 
     def check(self) -> None:
-        if self.broken is not None:
-            raise self.broken
-        self._require(self._seen)
+        self._require_something()
         if self._unfinished and not self.done:
             raise ProviderUnavailable("the provider's stream ended in the middle of the answer")
 
-    def _require(self, seen: bool) -> None:
-        if not seen:
+    def _require_something(self) -> None:
+        if not self._seen:
             raise ProviderInvalidAnswer("the provider sent an empty stream")
 
 
@@ -127,33 +105,6 @@ def _payload(call: Call) -> bytes:
     return msgspec.json.encode(body)
 
 
-async def _refusal(response: Response) -> ProviderError:
-    """The error for a status that is not 2xx. The text is the provider's, so it is content."""
-    raw = await response.body(REFUSAL_BYTES_MAX)
-    code, message = _error_of(_json_or_none(raw))
-    detail = Content(message) if message else None
-    return from_status(response.status, code=code, detail=detail, retry_after_seconds=_retry_after(response.headers))
-
-
-def _error_of(body: object) -> tuple[str | None, str | None]:
-    """(code, message) of an error body in the shapes seen in the field; (None, None) for anything else."""
-    error = body.get("error", body) if isinstance(body, dict) else None
-    if isinstance(error, str):
-        return None, error
-    if not isinstance(error, dict):
-        return None, None
-    code, message = str(error.get("code") or error.get("type")), error.get("message") or error.get("detail")
-    return code if _CODE.fullmatch(code) else None, message if isinstance(message, str) else None
-
-
-def _retry_after(headers: dict[str, str]) -> int | None:
-    try:
-        seconds = math.ceil(float(headers["retry-after"]))
-    except (KeyError, ValueError, OverflowError):
-        return None
-    return min(max(seconds, 0), RETRY_AFTER_SECONDS_MAX)
-
-
 def _completion(raw: bytes) -> Event:
     event = _decoded(raw)
     for choice in event["choices"]:
@@ -177,9 +128,7 @@ def _event(data: bytes) -> Event:
 
 def _decoded(raw: bytes) -> Event:
     """A JSON object with a list of choices, its usage at the top. An `error` in it or in its place is raised, whatever the status was."""
-    event = _json_or_none(raw)
-    if not isinstance(event, dict):
-        raise ProviderInvalidAnswer("the provider's answer is not a JSON object")
+    event = json_object(raw)
     if event.get("error") or event.get("object") == "error":
         raise _error_in_answer(event)
     choices = event.setdefault("choices", [])
@@ -192,7 +141,7 @@ def _decoded(raw: bytes) -> Event:
 
 
 def _error_in_answer(event: dict[str, Any]) -> ProviderError:
-    code, message = _error_of(event)
+    code, message = error_of(event)
     status = int(code) if code and code.isdecimal() and 400 <= int(code) < 600 else 502
     return from_status(status, code=code, detail=Content(message) if message else None)
 
@@ -206,15 +155,3 @@ def _as_chunk(completion: Event) -> Event:
             message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls) if isinstance(call, dict)]
         choice["delta"] = message
     return completion
-
-
-def _whole(rest: bytes) -> list[bytes]:
-    """The last event if only its blank line is missing; a torn one does not count."""
-    return [rest] if rest and (rest.strip() == b"[DONE]" or isinstance(_json_or_none(rest), dict)) else []
-
-
-def _json_or_none(raw: bytes) -> object:
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None

@@ -34,7 +34,7 @@ def bound(body: dict[str, Any], raw_bytes: int) -> int:
         media_bytes += size
         media_tokens += _media_bound(part, size)
     text_bytes = max(0, raw_bytes - media_bytes)
-    return text_bytes + BOUND_PER_MESSAGE * len(body["messages"]) + media_tokens
+    return text_bytes + BOUND_PER_MESSAGE * len(body.get("messages", ())) + media_tokens
 
 
 def reported_max(request: ChatRequest, endpoint: Endpoint) -> int:
@@ -45,10 +45,13 @@ def reported_max(request: ChatRequest, endpoint: Endpoint) -> int:
 
 
 async def count(body: dict[str, Any], tokenizer: Tokenizer) -> int:
-    """The prompt's tokens by this tokenizer, media at the least they can be; long texts are counted in a thread."""
+    """The prompt's tokens by this tokenizer, media at the least they can be; long texts are counted in a thread.
+
+    Of an embeddings request: those of its `input`.
+    """
     counted = list(_counted(body))
     media = sum(IMAGE_TOKENS for _ in _media(body))
-    fixed = TOKENS_PER_MESSAGE * (len(body["messages"]) + 1) + media
+    fixed = TOKENS_PER_MESSAGE * (len(body["messages"]) + 1) + media if "messages" in body else 0
     if sum(map(len, counted)) <= INLINE_CHARACTERS_MAX:
         return fixed + sum(map(tokenizer.count, counted))
     return fixed + await asyncio.to_thread(lambda: sum(map(tokenizer.count, counted)))
@@ -69,7 +72,8 @@ def texts(value: object) -> Iterator[str]:
 
 
 def _counted(body: dict[str, Any]) -> Iterator[str]:
-    for message in body["messages"]:
+    yield from texts(body.get("input"))
+    for message in body.get("messages", ()):
         content = message.get("content")
         if isinstance(content, str):
             yield content
@@ -83,7 +87,7 @@ def _counted(body: dict[str, Any]) -> Iterator[str]:
 
 
 def _media(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for message in body["messages"]:
+    for message in body.get("messages", ()):
         content = message.get("content")
         for part in content if isinstance(content, list) else ():
             if part.get("type") in ("image_url", "input_audio", "file", "video_url"):

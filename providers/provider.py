@@ -1,7 +1,7 @@
 """What the gateway and a wire dialect say to each other: `ChatRequest` in, batches of canonical events out."""
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -14,15 +14,20 @@ Event = dict[str, Any]
 Events = AsyncGenerator[list[Event], None]
 """Events in the batches they arrived in: what came in one read leaves in one write."""
 
+Operation = Literal["chat", "embeddings"]
+"""What is asked of a model. The answer to `embeddings` is one chat completion whose message holds `embeddings`, one entry per input."""
+
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The canonical request: OpenAI's chat request as the client sent it, and what routing and metering need to know of it.
+    """The canonical request: OpenAI's chat request, and what routing and metering need to know of it.
 
-    `body` holds every field that a provider may see, unknown ones included; `prompt_tokens_max` is an upper bound by size; `parameters`
-    are the names of the fields that an endpoint must know for `require_parameters` to hold.
+    `body` holds every field that a provider may see, unknown ones included; for `embeddings` it is OpenAI's embeddings request.
+    `prompt_tokens_max` is an upper bound by size; `parameters` are the names of the fields that an endpoint must know for
+    `require_parameters` to hold; `adjusted` names what the client API itself could not keep as it was asked.
     """
 
     body: Content[dict[str, Any]]
+    operation: Operation = "chat"
     model: str
     stream: bool
     include_usage: bool
@@ -36,6 +41,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     preferences: dict[str, Any] = {}
     session_id: str | None = None
+    adjusted: tuple[str, ...] = ()
 
     @property
     def prompt_tokens_estimate(self) -> int:
@@ -115,10 +121,15 @@ def _nothing() -> None:
     pass
 
 
+def _unsaid(parameter: str) -> None:
+    pass
+
+
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt: the request as this endpoint gets it. `max_tokens` is what to send, None = send no limit.
 
-    `on_connect` is called when there is a connection, new or kept, and the request is about to be sent.
+    `on_connect` is called when there is a connection, new or kept, and the request is about to be sent; `adjust` with the name of each
+    parameter that the dialect drops or changes, before.
     """
 
     request: ChatRequest
@@ -127,13 +138,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int | None
     generation_id: str
     on_connect: Callable[[], None] = _nothing
+    adjust: Callable[[str], None] = _unsaid
 
     def __repr__(self) -> str:
         return f"Call({self.generation_id}, {self.endpoint.id})"
 
 
 class Dialect(Protocol):
-    """A wire dialect. `stream` raises ProviderError before its first batch or, for a stream that breaks, later."""
+    """A wire dialect. `stream` raises ProviderError before its first batch or, for a stream that breaks, later.
+
+    Inexpressible, before anything is sent, for a request that this dialect has no words for.
+    """
 
     def stream(self, call: Call) -> Events: ...
 

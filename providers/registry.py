@@ -12,6 +12,8 @@ DIALECTS: Final[dict[str, Callable[[Wire], Dialect]]] = {
     "openai": OpenAIDialect,
     "echo": lambda wire: EchoDialect(),
 }
+PARAMETERS: Final[dict[str, frozenset[str]]] = {}
+"""The request fields that a dialect has words for; one that is not listed passes every field on as it is."""
 
 
 def dialects(wire: Wire) -> dict[str, Dialect]:

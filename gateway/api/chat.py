@@ -1,124 +1,23 @@
-"""POST chat/completions: who calls, what they ask, and a watch on the client while the generation's own task answers."""
+"""POST chat/completions: the canonical request as it is, answered as chat completions."""
 
-import asyncio
+from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
-from gateway import idempotency
 from gateway.api import chat_body
-from gateway.asgi import Receive, Scope, bearer, cutter, headers_of, read_body, send_problem
-from gateway.errors import Busy, ClientGone, log_unforeseen, problem
-from gateway.generation import Generation, Interrupt
-from gateway.ids import Ids
-from gateway.pipeline import answer
-from gateway.services import Services
-from gateway.streaming import ChatJson, ChatStream, Send, Writer
-from gateway.timing import Timing
-from metering.money import now_ms
-from policy.caller import Caller
-from policy.errors import Forbidden
-from policy.idempotency import Claim
-from policy.shedding import shed
-from providers.provider import ChatRequest
-
-INLINE_BYTES_MAX: Final = 256 * 1024
-"""A larger body is parsed in a thread: at 3 ms it would delay every other stream."""
-TITLE_CHARACTERS_MAX: Final = 64
-SESSION_CHARACTERS_MAX: Final = 256
-IDS: Final = Ids()
+from gateway.api.chat_reply import ChatJson, ChatStream
+from gateway.api.inference import Asked, ClientApi
+from gateway.streaming import Reply, Writer
+from policy.presets import Preset
 
 
-async def chat_completions(scope: Scope, receive: Receive, send: Send, at: Services) -> None:
-    """Refusals that need no plan are answered here; everything else is the generation's."""
-    headers = headers_of(scope)
-    created_ms, timing = now_ms(), Timing()
-    try:
-        caller = await _inference_caller(headers, created_ms, at)
-        timing.lap("auth")
-        _refuse_if_too_busy(caller, at)
-        raw = await read_body(receive, headers, bytes_max=at.settings.body_bytes_max, seconds_max=at.settings.body_seconds)
-        presets = caller.rules.presets
-        parse = chat_body.parse
-        request = parse(raw, presets) if len(raw) <= INLINE_BYTES_MAX else await asyncio.to_thread(parse, raw, presets)
-        claim = None
-        if idempotency.HEADER in headers:
-            claim = await idempotency.claim_of(headers, raw, route="chat/completions", account_id=caller.account_id, at=at)
-        timing.lap("body")
-    except ClientGone:
-        return
-    except Exception as error:  # noqa: BLE001 - the edge: every refusal becomes JSON with its status
-        refusal = problem(error)
-        log_unforeseen(refusal, error, "chat/completions")
-        timing.lap("refusal")
-        await send_problem(send, refusal, [], timing)
-        return
-    writer = Writer(send, cut=cutter(scope), timing=timing)
-    await _own(_generation(request, caller, headers, created_ms, writer, claim, timing), receive, at)
+def parse(raw: bytes, presets: Mapping[str, Preset]) -> Asked:
+    """BadRequest names the field."""
+    request = chat_body.parse(raw, presets)
+
+    def reply(writer: Writer) -> Reply:
+        return ChatStream(writer, include_usage=request.include_usage) if request.stream else ChatJson(writer)
+
+    return Asked(request, reply)
 
 
-def _refuse_if_too_busy(caller: Caller, at: Services) -> None:
-    """Before anything is read or held: Busy says why."""
-    queue_ms, lag_ms = at.ledger.waiting_ms, int(at.watch.lag_seconds * 1000)
-    reason = shed(len(at.watch.live), at.settings.generations_max, queue_ms, lag_ms, caller.free_tier)
-    if reason is not None:
-        raise Busy(f"Too busy: {reason}. Try again in a moment; nothing was sent or charged.")
-
-
-async def _inference_caller(headers: dict[bytes, bytes], now: int, at: Services) -> Caller:
-    caller = await at.callers.identify(bearer(headers), now)
-    if caller.kind == "management":
-        raise Forbidden("This is a management key: it may use the account API, but not call models. Create an inference key.")
-    return caller
-
-
-def _generation(
-    request: ChatRequest,
-    caller: Caller,
-    headers: dict[bytes, bytes],
-    created_ms: int,
-    writer: Writer,
-    claim: Claim | None,
-    timing: Timing,
-) -> Generation:
-    id = IDS.generation(created_ms)
-    writer.headers.append((b"x-generation-id", id.encode()))
-    return Generation(
-        id=id,
-        request=request,
-        caller=caller,
-        reply=ChatStream(writer, include_usage=request.include_usage) if request.stream else ChatJson(writer),
-        created_ms=created_ms,
-        clock=asyncio.get_running_loop().time(),
-        origin=origin_of(headers.get(b"http-referer") or headers.get(b"referer")),
-        title=title_of(headers.get(b"x-title") or headers.get(b"x-openrouter-title")),
-        claim=claim,
-        session_id=headers.get(b"x-session-id", b"").decode("latin-1")[:SESSION_CHARACTERS_MAX] or None,
-        traced=headers.get(b"x-tollway-trace", b"").lower() == b"on",
-        timing=timing,
-    )
-
-
-async def _own(generation: Generation, receive: Receive, at: Services) -> None:
-    """Starts the owner and waits for the client to leave or for the answer to be complete, which ASGI reports alike."""
-    owner = asyncio.get_running_loop().create_task(answer(generation, at))
-    generation.owner = owner
-    message = await receive()
-    while message["type"] != "http.disconnect":
-        message = await receive()
-    if not owner.done():
-        generation.interrupt(Interrupt.CLIENT_LEFT)
-        await asyncio.shield(owner)
-
-
-def origin_of(referer: bytes | None) -> str | None:
-    """The scheme and host of HTTP-Referer; its path and query may hold anything, so they are not kept."""
-    try:
-        parts = urlsplit((referer or b"").decode("latin-1"))
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"[:200] if parts.scheme in ("http", "https") and parts.netloc else None
-    except ValueError:
-        return None
-
-
-def title_of(title: bytes | None) -> str | None:
-    text = (title or b"").decode("utf-8", "replace").strip()
-    return "".join(character for character in text if character.isprintable())[:TITLE_CHARACTERS_MAX] or None
+API: Final = ClientApi(route="chat/completions", parse=parse)

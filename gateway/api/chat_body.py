@@ -116,7 +116,11 @@ class ChatBody(msgspec.Struct):
 
 def parse(raw: bytes, known: Mapping[str, Preset] = NONE) -> ChatRequest:
     """`known` are the account's presets. BadRequest names the field and says what is expected; UnknownPreset."""
-    body = decode(raw)
+    return canonical(decode(raw), raw, known)
+
+
+def canonical(body: dict[str, Any], raw: bytes, known: Mapping[str, Preset], *, adjusted: tuple[str, ...] = ()) -> ChatRequest:
+    """A chat body, the client's own or one that another client API was translated into; `raw` is what the client sent."""
     _refuse_strangers(body)
     preset = presets.find(body, known)
     if preset is not None:
@@ -141,6 +145,7 @@ def parse(raw: bytes, known: Mapping[str, Preset] = NONE) -> ChatRequest:
         parameters=parameters.used(body),
         preferences=fields.provider or {},
         session_id=fields.session_id or None,
+        adjusted=adjusted,
     )
 
 
@@ -228,6 +233,7 @@ def _extras(fields: ChatBody, media: set[str], raw: bytes) -> Iterator[str]:
 
 
 def _capabilities(body: dict[str, Any], fields: ChatBody, media: set[str]) -> Iterator[str]:
+    yield "text"
     if any(body.get(name) for name in PROVIDER_TOOLS) or any(tool.type not in ("function", "custom") for tool in fields.tools or ()):
         yield "provider_tools"
     if fields.tools:

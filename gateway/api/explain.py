@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 
 from gateway.api import chat_body
 from gateway.api.account import caller_of
-from gateway.api.chat import INLINE_BYTES_MAX
+from gateway.api.inference import INLINE_BYTES_MAX
 from gateway.api.rules import raw_body
 from gateway.errors import BadRequest
 from gateway.explanation import OF_PROMPT, OF_SIZE, PROMPT_TOKENS, explanation

@@ -39,7 +39,7 @@ def test_a_plain_request_is_understood() -> None:
     request = parsed()
     assert (request.model, request.stream, request.n, request.max_tokens, request.include_usage) == ("acme/fast-1", False, 1, None, False)
     assert request.body.reveal() == body()
-    assert (request.extras, request.capabilities, request.models, request.preferences) == (frozenset(), frozenset(), (), {})
+    assert (request.extras, request.capabilities, request.models, request.preferences) == (frozenset(), {"text"}, (), {})
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if name != "preset"])
@@ -100,7 +100,7 @@ def test_the_smallest_limit_above_zero_counts(limits: dict[str, Any], expected: 
 )
 def test_what_a_request_needs_is_seen(fields: dict[str, Any], extras: set[str], capabilities: set[str]) -> None:
     request = parsed(**fields)
-    assert (request.extras, request.capabilities) == (extras, capabilities)
+    assert (request.extras, request.capabilities) == (extras, capabilities | {"text"})
 
 
 # Bounds

@@ -29,6 +29,7 @@ from policy.errors import (
 from providers.content import Content
 from providers.errors import (
     ConnectFailed,
+    Inexpressible,
     ProviderInvalidAnswer,
     ProviderOverloaded,
     ProviderRefusedKey,
@@ -63,6 +64,7 @@ EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
     ProviderInvalidAnswer: (ProviderInvalidAnswer("x"), 502),
     ProviderRefusedKey: (ProviderRefusedKey("x", status=401), 502),
     RequestRefused: (RequestRefused("x", status=422), 422),
+    Inexpressible: (Inexpressible("messages[0].content[1]", "x"), 400),
     BadRequest: (BadRequest("x", param="n"), 400),
     Busy: (Busy("x"), 503),
 }

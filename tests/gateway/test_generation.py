@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.api import chat_body
+from gateway.api.chat_reply import ChatJson, ChatStream
 from gateway.generation import Generation, Interrupt, State
 from gateway.ids import Ids
 from gateway.pipeline import answer
 from gateway.services import Services
 from gateway.settings import Settings
-from gateway.streaming import ChatJson, ChatStream, Writer
+from gateway.streaming import Writer
 from metering import credits, ledger
 from metering.money import NANO_PER_USD, now_ms
 from policy.caller import Caller

@@ -25,12 +25,13 @@ from typing import Any, Final
 from sqlmodel import Session
 
 from gateway.api import chat_body
+from gateway.api.chat_reply import ChatJson, ChatStream
 from gateway.generation import Generation, Interrupt, State
 from gateway.ids import Ids
 from gateway.pipeline import answer
 from gateway.services import Services
 from gateway.settings import Settings
-from gateway.streaming import ChatJson, ChatStream, Writer
+from gateway.streaming import Writer
 from metering import ledger, recovery, tokens
 from metering.batch import RECOVERED, SETTLED, VOID
 from metering.money import now_ms

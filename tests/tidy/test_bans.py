@@ -13,7 +13,7 @@ Ban = Callable[[ast.Module], Iterator[ast.AST]]
 
 # The edges where any error must become an answer, and why.
 BROAD_HANDLERS_ALLOWED = {
-    "gateway/api/chat.py": "the HTTP edge: every refusal becomes JSON with its status",
+    "gateway/api/inference.py": "the HTTP edge: every refusal becomes JSON with its status",
     "gateway/pipeline.py": "the owner task of a generation: whatever was not foreseen is a 500, and is looked at",
     "gateway/lifeline.py": "a worker loop: a heartbeat that stops would fence a healthy process",
     "gateway/workers.py": "worker loops: a chore that fails must neither stop the others nor its own next round",

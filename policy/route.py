@@ -94,7 +94,7 @@ def plan(
 
 
 def output_max(request: ChatRequest, endpoint: Endpoint) -> int:
-    """The most completion tokens that one choice can have here: the smallest of the client's limit and the endpoint's; of embeddings none."""
+    """The most completion tokens that one choice can have here: the smallest of the client's limit and the endpoint's; 0 for embeddings."""
     if request.operation == "embeddings":
         return 0
     bounds = (request.max_tokens, endpoint.max_output_tokens, endpoint.context_length)

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
+from migrations.upgrade import HEAD
 from tests.tidy.tree import PACKAGES, ROOT, SOURCES, files, listed, place, python_files, tree
 
 FILE_LINES = 400
@@ -89,3 +92,11 @@ def _imports(path: Path) -> list[tuple[ast.AST, str]]:
 
 def _lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_the_newest_migration_is_the_one_whose_file_name_says_so() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_current_head() == HEAD
+    assert all(Path(script.path).name.startswith(script.revision + "_") for script in scripts.walk_revisions())

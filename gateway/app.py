@@ -15,7 +15,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
 from gateway import openapi
-from gateway.api import account, chat, explain, ledger, models, own_keys, rules, usage
+from gateway.api import account, chat, explain, ledger, models, own_keys, resume, rules, usage
 from gateway.api.inference import serve
 from gateway.asgi import Receive, Scope, send_problem
 from gateway.errors import Problem, problem
@@ -99,6 +99,7 @@ def _litestar(settings: Settings) -> Litestar:
             account.get_key,
             account.get_credits,
             account.get_generation,
+            resume.resume_stream,
             ledger.get_proof,
             usage.export_usage,
             usage.get_activity,
@@ -111,6 +112,11 @@ def _litestar(settings: Settings) -> Litestar:
             own_keys.list_own_keys,
             own_keys.add_own_key,
             own_keys.delete_own_key,
+            keys.list_keys,
+            keys.create_key,
+            keys.get_key,
+            keys.change_key,
+            keys.delete_key,
         ],
         lifespan=[lifespan],
         exception_handlers={HTTPException: _http_error, Exception: _error},

@@ -75,6 +75,7 @@ class Attempt(msgspec.Struct, kw_only=True):
 class Generation:
     """Moments are in seconds of the loop's clock, `created_ms` is the wall clock; `held` is in nano-USD.
 
+    `detach` says that the client has gone; True if the answer goes on without it (see `policy.tapes`).
     `adjusted` names the parameters that were dropped or changed for the endpoint that answers.
     """
 
@@ -116,6 +117,7 @@ class Generation:
         self.heard = clock
         self.owner: asyncio.Task[None] | None = None
         self.progress: Progress | None = None
+        self.detach: Callable[[], bool] = lambda: False
         self.prompt_tokens: int | None = None
         self.held = 0
         self._gone = False

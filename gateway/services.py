@@ -33,6 +33,9 @@ from policy.retries import Retries
 from policy.sticky import Sticky
 from policy.sticky_memory import MemorySticky
 from policy.sticky_redis import RedisSticky
+from policy.tapes import Tapes
+from policy.tapes_memory import MemoryTapes
+from policy.tapes_redis import RedisTapes
 from providers import catalog, registry
 from providers.catalog import Catalog
 from providers.provider import Dialect
@@ -60,6 +63,7 @@ class Services:
     health: Health
     retries: Retries
     sticky: Sticky
+    tapes: Tapes
     catalog: Catalog
     own_prices: Mapping[str, tuple[str, Price]]
     dialects: Mapping[str, Dialect]
@@ -99,6 +103,7 @@ class Services:
             health=_health(settings, books.boot_id),
             retries=Retries(),
             sticky=RedisSticky(settings.redis_url, now_ms) if settings.redis_url else MemorySticky(now_ms),
+            tapes=RedisTapes(settings.redis_url) if settings.redis_url else MemoryTapes(asyncio.get_running_loop().time),
             catalog=loaded,
             own_prices=own_prices,
             dialects=registry.dialects(wire),
@@ -135,6 +140,7 @@ class Services:
         await self.limits.aclose()
         await self.health.aclose()
         await self.sticky.aclose()
+        await self.tapes.aclose()
         await self.database.aclose()
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.errors import ClientGone, Problem
 from gateway.timing import Timing
+from policy.tapes import Tape
 from providers.provider import Event
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -54,14 +55,16 @@ class Writer:
         cut: Callable[[], None] = lambda: None,
         timing: Timing | None = None,
         adjusted: Iterable[str] = (),
+        tape: Tape | None = None,
     ) -> None:
         self._send = send
         self.headers = list(headers)
         self.cut = cut
         self._timing = timing
         self._adjusted = adjusted
+        self.tape = tape
         self._clock = asyncio.get_running_loop().time
-        self._gone = False
+        self.gone = False
         self.started = False
         self.written = self._clock()
         self.writing_since: float | None = None
@@ -76,6 +79,8 @@ class Writer:
         await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
     async def body(self, data: bytes, *, more: bool) -> None:
+        if self.tape is not None:
+            self.tape.add(data, last=not more)
         self.writing_since = self._clock()
         try:
             await self._put({"type": "http.response.body", "body": data, "more_body": more})
@@ -83,16 +88,27 @@ class Writer:
             self.writing_since, self.written = None, self._clock()
 
     async def _put(self, message: dict[str, Any]) -> None:
-        if self._gone:
+        if self.gone:
             return
         try:
             await self._send(message)
         except (RuntimeError, OSError) as error:
-            self._gone = True
-            raise ClientGone from error
+            self.gone = True
+            if not self.detach():
+                raise ClientGone from error
+
+    def detach(self) -> bool:
+        """The client has gone. True if its answer is taped, so that it goes on without it: from now on only the tape is written."""
+        if self.tape is None or self.tape.lost:
+            return False
+        self.gone = True
+        return True
 
     async def json(self, status: int, value: object, headers: dict[str, str]) -> None:
-        """A header of `headers` replaces the one of its name that was there before."""
+        """A header of `headers` replaces the one of its name that was there before. JSON is never taped."""
+        if self.tape is not None:
+            self.tape.drop()
+            self.tape = None
         data = encode(value)
         more = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         if more:

@@ -55,7 +55,9 @@ class Watch:
             self._lags.append(now - asleep - TICK_SECONDS)
             for generation in list(self.live):
                 due = self._due(generation, now)
-                if due is not None:
+                if due is Interrupt.CLIENT_STALLED and generation.detach():
+                    generation.reply.cut()
+                elif due is not None:
                     generation.interrupt(due)
                     if due is Interrupt.CLIENT_STALLED:
                         generation.reply.cut()

@@ -35,7 +35,8 @@ class ModelPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """Models as exact ids or `company/*`, providers as slugs or endpoint ids. None = nothing set.
 
-    `provider` are preferences for requests that say nothing themselves.
+    `provider` are preferences for requests that say nothing themselves. `resumable_streams`: a stream whose request asks for it goes on
+    without its client, and what it says is kept, encrypted, for five minutes (see `tapes`).
     """
 
     allowed_models: Listed | None = None
@@ -49,6 +50,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     provider: Preferences = NOTHING
     presets: dict[str, Preset] = {}
     policies: dict[str, ModelPolicy] = {}
+    resumable_streams: bool | None = None
 
     @cached_property
     def preferences(self) -> Preferences:

@@ -16,6 +16,8 @@ from gateway.errors import Busy, ClientGone, Problem, log_unforeseen, problem
 from gateway.generation import Generation, Interrupt
 from gateway.ids import Ids
 from gateway.pipeline import answer
+from gateway.resuming import HEADER as RESUMABLE
+from gateway.resuming import make_resumable
 from gateway.services import Services
 from gateway.streaming import Reply, Send, Writer
 from gateway.timing import Timing
@@ -77,7 +79,10 @@ async def serve(api: ClientApi, scope: Scope, receive: Receive, send: Send, at: 
         return
     adjusted = list(asked.request.adjusted)
     writer = Writer(send, cut=cutter(scope), timing=timing, adjusted=adjusted)
-    await _own(_generation(asked, caller, headers, created_ms, writer, claim, timing, adjusted), receive, at)
+    generation = _generation(asked, caller, headers, created_ms, writer, claim, timing, adjusted)
+    if asked.request.stream and headers.get(RESUMABLE, b"").lower() == b"on":
+        make_resumable(generation, writer, at)
+    await _own(generation, receive, at)
 
 
 def _refuse_if_too_busy(caller: Caller, at: Services) -> None:
@@ -125,14 +130,18 @@ def _generation(
 
 
 async def _own(generation: Generation, receive: Receive, at: Services) -> None:
-    """Starts the owner and waits for the client to leave or for the answer to be complete, which ASGI reports alike."""
+    """Starts the owner and waits for the client to leave or for the answer to be complete, which ASGI reports alike.
+
+    A taped answer goes on without its client; its tape interrupts it once nobody could listen any more.
+    """
     owner = asyncio.get_running_loop().create_task(answer(generation, at))
     generation.owner = owner
     message = await receive()
     while message["type"] != "http.disconnect":
         message = await receive()
     if not owner.done():
-        generation.interrupt(Interrupt.CLIENT_LEFT)
+        if not generation.detach():
+            generation.interrupt(Interrupt.CLIENT_LEFT)
         await asyncio.shield(owner)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import warm
 from tests.servers import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -76,8 +77,7 @@ class Tollway:
         self._process.wait(timeout=10)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "gateway", *arguments]
-        return subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        return warm.run(arguments, self.environment)
 
     def cli_json(self, *arguments: str) -> Any:
         done = self.cli(*arguments, "--json")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tidy.tree import ROOT
 
-EVERY = {"streamed": 1, "whole": 1, "slow": 9, "whole from the second endpoint": 2, "client leaves": 4, "extended": 150}
+EVERY = {"streamed": 1, "whole": 2, "slow": 18, "whole from the second endpoint": 4, "client leaves": 8, "extended": 300}
 
 
 @pytest.mark.parametrize("name", EVERY)

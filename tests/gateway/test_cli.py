@@ -4,7 +4,6 @@ import json
 import re
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,8 @@ import httpx
 import pytest
 
 from gateway.settings import DEVELOPMENT_SECRET
-from tests.running import ROOT, Tollway
+from tests import warm
+from tests.running import Tollway
 from tests.servers import free_port
 
 KEY = re.compile(r"sk-tw-v1-[0-9A-Za-z]{46}")
@@ -206,9 +206,7 @@ def test_verify_is_content_with_a_live_ledger_and_finds_a_changed_one(tollway: T
 
 def run(tollway: Tollway, settings: dict[str, str], *arguments: str) -> Done:
     """A command with other settings; an empty one counts as absent."""
-    command = [sys.executable, "-m", "gateway", *arguments]
-    environment = {**tollway.environment, **settings}
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    return warm.run(arguments, {**tollway.environment, **settings}, seconds=30)
 
 
 def test_serve_refuses_settings_that_cannot_be_right(tollway: Tollway, tmp_path: Path) -> None:

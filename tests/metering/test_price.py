@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.money import parse_rate
-from metering.price import UNITS, Price, affordable_tokens, ceiling, cost, unpriced
+from metering.price import UNITS, Price, affordable_tokens, ceiling, cost, payable, unpriced
 from metering.usage import COMPLETION_UNITS, COUNT_MAX, PROMPT_UNITS, Usage
 
 EXTRAS = frozenset({"cache_write", "image", "audio", "audio_completion"})
@@ -175,3 +175,24 @@ def test_every_unit_belongs_to_the_prompt_or_to_the_completion() -> None:
 def test_the_fee_of_a_request_is_one_unit_of_its_bill() -> None:
     (line,) = cost(Usage(), Price(prompt=1, completion=1, request=7)).lines
     assert (line.unit, line.units, line.rate_pico, line.total_pico) == ("request", 1, 7, 7)
+
+
+def test_units_that_the_price_does_not_know_are_paid_as_plain_tokens() -> None:
+    price = Price(prompt=1_000_000, completion=2_000_000)
+    usage = Usage(prompt=5, cache_write=7, audio=11, completion=3, audio_completion=13)
+    assert payable(usage, price) == Usage(prompt=5 + 7 + 11, completion=3 + 13)
+    assert payable(Usage(completion=3, audio_completion=13), price) == Usage(completion=16)
+
+
+def test_units_that_the_price_knows_stay_what_they_are() -> None:
+    price = Price(prompt=1, completion=2, cache_write=3, audio=4, audio_completion=5)
+    usage = Usage(prompt=5, cached_prompt=2, cache_write=7, audio=11, completion=3, reasoning=4, audio_completion=13)
+    assert payable(usage, price) == usage
+    assert payable(usage, msgspec.structs.replace(price, cache_write=None)) == msgspec.structs.replace(usage, prompt=12, cache_write=0)
+
+
+def test_an_amount_below_the_prompts_cost_affords_a_negative_number_of_tokens() -> None:
+    price = Price(prompt=1_000_000, completion=1_000_000)
+    assert affordable_tokens(price, prompt_tokens=10, amount=9_999) < 0
+    assert affordable_tokens(price, prompt_tokens=10, amount=10_000) == 0
+    assert affordable_tokens(price, prompt_tokens=10, amount=11_000) == 1

@@ -13,6 +13,7 @@ import pytest
 
 from metering.signing import Signer
 from policy import keys
+from tests import warm
 from tests.path.place import Place
 from tests.running import SECRET, Account
 
@@ -43,8 +44,7 @@ def checked(folder: Path, data: bytes, *options: str) -> "subprocess.CompletedPr
     empty = folder / "empty"
     empty.mkdir(exist_ok=True)
     (folder / "proof.jsonl").write_bytes(data)
-    command = [sys.executable, "-m", "gateway", "ledger", "check-proof", str(folder / "proof.jsonl"), *options]
-    return subprocess.run(command, cwd=empty, env={}, capture_output=True, text=True, timeout=60, check=False)
+    return warm.run(("ledger", "check-proof", str(folder / "proof.jsonl"), *options), {}, folder=empty)
 
 
 def checked_json(folder: Path, data: bytes, *options: str) -> Any:

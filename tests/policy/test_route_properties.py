@@ -137,7 +137,7 @@ def offered(case: dict[str, Any]) -> list[Endpoint]:
     return [endpoint for id in wanted for endpoint in case["catalog"].endpoints[id]]
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(case=cases())
 def test_no_endpoint_of_a_plan_breaks_a_rule_and_none_is_removed_that_breaks_none(case: dict[str, Any]) -> None:
     plan, funnel = planned(case)
@@ -148,7 +148,7 @@ def test_no_endpoint_of_a_plan_breaks_a_rule_and_none_is_removed_that_breaks_non
         assert (endpoint.id in left | spared) == (not rules_broken), (endpoint.id, rules_broken)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(case=cases())
 def test_the_funnel_adds_up_and_every_endpoint_is_kept_or_removed_once_with_a_reason(case: dict[str, Any]) -> None:
     plan, funnel = planned(case)
@@ -164,7 +164,7 @@ def test_the_funnel_adds_up_and_every_endpoint_is_kept_or_removed_once_with_a_re
     assert len({step.step for step in funnel}) == len(funnel)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(case=cases())
 def test_ejected_endpoints_are_last_and_dropped_only_where_their_model_has_another(case: dict[str, Any]) -> None:
     plan, funnel = planned(case)
@@ -181,7 +181,7 @@ def test_ejected_endpoints_are_last_and_dropped_only_where_their_model_has_anoth
     assert len(left) > 0 or not dropped
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(case=cases())
 def test_own_keys_come_first_within_a_model_and_are_named(case: dict[str, Any]) -> None:
     plan, _ = planned(case)
@@ -195,7 +195,7 @@ def test_own_keys_come_first_within_a_model_and_are_named(case: dict[str, Any]) 
         assert flags == sorted(flags)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(case=cases())
 def test_the_same_inputs_give_the_same_plan_and_every_place_is_explained(case: dict[str, Any]) -> None:
     (first, funnel), (second, again) = planned(case), planned(case)
@@ -211,7 +211,7 @@ def test_the_same_inputs_give_the_same_plan_and_every_place_is_explained(case: d
 NARROWING = routing.some(1, {**routing.narrowing, "only": routing.names, "ignore": routing.names}).filter(bool)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(case=cases(), wish=NARROWING)
 def test_a_further_wish_never_lets_another_endpoint_in(case: dict[str, Any], wish: dict[str, Any]) -> None:
     """Against the account's rules alone, whatever a request says about privacy, price or names only takes away."""

@@ -12,4 +12,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("metering/meter.py", "2  ->  3"): "the same, for when text is counted for good",
     ("metering/meter.py", "64  ->  65"): "how much text is kept uncounted is a bound on memory, not a figure that anybody is told",
     ("metering/meter.py", "64  ->  63"): "the same",
+    ("metering/money.py", "64  ->  63"): "so many digits are beyond every bound on amounts, which is checked as well",
+    ("metering/money.py", "64  ->  65"): "the same",
+    ("metering/price.py", "1  ->  2"): "any negative number says that not even the prompt is paid",
 }

@@ -95,3 +95,21 @@ def test_three_quarters_are_counted_in_tokens_and_not_in_bytes() -> None:
     assert not meter.nearly_over, "six of eight tokens are exactly three quarters"
     meter.see(_delta("xx"))
     assert meter.nearly_over
+
+
+def test_what_health_and_sticky_routes_ask_of_a_meter() -> None:
+    meter = _meter(100)
+    assert (meter.cached_prompt, meter.paced_tokens, meter.completion_reported) == (0, 0, False)
+    meter.see({"choices": [{"delta": {"content": "one"}}]})
+    meter.see({"choices": [{"delta": {"content": "two"}}]})
+    assert (meter.cached_prompt, meter.paced_tokens) == (0, 2), "one token for each event, as long as nothing is reported"
+    usage = {"prompt_tokens": 10, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 4}}
+    meter.see({"choices": [], "usage": usage})
+    assert (meter.cached_prompt, meter.paced_tokens, meter.completion_reported) == (4, 7, True)
+
+
+@pytest.mark.parametrize("odd", ["text", 5, ["x"], None])
+def test_an_answer_that_is_no_object_is_no_output(odd: object) -> None:
+    meter = _meter(100)
+    meter.see({"choices": [{"delta": odd}]})
+    assert not meter.delivered

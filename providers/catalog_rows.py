@@ -21,8 +21,10 @@ Capability = Literal["text", "images", "tools", "json_schema", "embeddings"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 Modality = Literal["text", "image", "file", "audio", "video", "embeddings"]
 
-Slug = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]
-ModelId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._:@+-]+(/[A-Za-z0-9._:@+-]+)*\Z")]
+SLUG: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
+MODEL_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._:@+-]+(/[A-Za-z0-9._:@+-]+)*\Z"
+Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
+ModelId = Annotated[str, msgspec.Meta(pattern=MODEL_ID)]
 EnvironmentName = Annotated[str, msgspec.Meta(pattern=r"^[A-Z_][A-Z0-9_]*\Z")]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\Z", max_length=32)]
@@ -32,6 +34,10 @@ Regions = Annotated[tuple[Region, ...], msgspec.Meta(min_length=1, max_length=32
 A single name is made a list before it is read: msgspec 0.22 frees memory that is not its own when a union has both a text with a
 pattern and a list.
 """
+Url = Annotated[str, msgspec.Meta(pattern=r"^(https://[^\s\"<>]+)?\Z", max_length=500)]
+HeaderName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\Z", max_length=64)]
+Query = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.~-]+=[A-Za-z0-9_.~%-]*(&[A-Za-z0-9_.~-]+=[A-Za-z0-9_.~%-]*)*\Z", max_length=500)]
+Country = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}\Z")]
 Parameter = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*\Z", max_length=64)]
 
 ADVICE: Final = {
@@ -41,6 +47,8 @@ ADVICE: Final = {
     "dialect": f"use one of: {', '.join(get_args(DialectName))}",
     "tokenizer": f"use one of: {', '.join(get_args(Tokenizer))}",
     "capabilities": f"use a list of: {', '.join(get_args(Capability))}",
+    "key_header": 'write a header\'s name in small letters, such as "api-key"',
+    "query": 'write name=value, several joined by &, such as "api-version=2024-10-21"',
     "max_tokens_field": f"use one of: {', '.join(get_args(MaxTokensField))}",
     "input_modalities": f"use a list of: {', '.join(get_args(Modality))}",
     "output_modalities": f"use a list of: {', '.join(get_args(Modality))}",
@@ -48,11 +56,27 @@ ADVICE: Final = {
     "region": 'write a name in small letters such as "eu", or a list of every region in which a request may be processed',
     "api_key_env": "give the name of an environment variable such as ACME_API_KEY, never a key itself",
     "data_policy": "write { trains = true or false, retention_days = days }, or leave out what is unknown",
+    "privacy_policy_url": 'write an https URL such as "https://example.com/privacy"',
+    "terms_of_service_url": 'write an https URL such as "https://example.com/terms"',
+    "status_page_url": 'write an https URL such as "https://status.example.com"',
+    "headquarters": 'write a country as its two ISO 3166 letters, such as "US"',
+    "datacenters": 'write a list of countries as their two ISO 3166 letters, such as ["US", "DE"]',
+    "deprecated": "write the last day on which the model is offered, such as 2027-03-01",
+    "successor": 'write the id of the model to use then, company/model, for example "acme/fast-2"',
     "created": "write Unix seconds or a date such as 2026-11-22",
     "date": "write a date such as 2026-11-22",
     "price": 'write { prompt = "0.15", completion = "0.60" }: USD per million tokens, in quotes',
 }
 """What to do about a bad field."""
+
+
+MODEL_PLACE: Final = "{model}"
+OUR_HEADERS: Final = frozenset(
+    {
+        *("accept", "accept-encoding", "connection", "content-length", "content-type", "expect", "host", "te", "trailer"),
+        *("transfer-encoding", "upgrade", "user-agent"),
+    }
+)
 
 
 class CatalogError(ValueError):
@@ -81,6 +105,8 @@ class ModelRow(Row, frozen=True, kw_only=True):
     tokenizer: Tokenizer = "o200k_base"
     input_modalities: tuple[Modality, ...] = ("text",)
     output_modalities: tuple[Modality, ...] = ("text",)
+    deprecated: datetime.date | None = None
+    successor: ModelId | None = None
 
 
 class DataPolicyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,8 +121,15 @@ class ProviderRow(Row, frozen=True, kw_only=True):
     base_url: str = ""
     api_key_env: EnvironmentName | None = None
     max_tokens_field: MaxTokensField = "max_tokens"
+    key_header: HeaderName | None = None
+    query: Query | None = None
     data_policy: DataPolicyRow = DataPolicyRow()
     region: Regions | None = None
+    privacy_policy_url: Url = ""
+    terms_of_service_url: Url = ""
+    status_page_url: Url = ""
+    headquarters: Country | None = None
+    datacenters: Annotated[tuple[Country, ...], msgspec.Meta(max_length=100)] = ()
 
 
 class EndpointRow(Row, frozen=True, kw_only=True):
@@ -106,13 +139,16 @@ class EndpointRow(Row, frozen=True, kw_only=True):
     context_length: int | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     priority: int = 0
-    capabilities: tuple[Capability, ...] = get_args(Capability)
+    capabilities: tuple[Capability, ...] | None = None
     parameters: Annotated[tuple[Parameter, ...], msgspec.Meta(max_length=200)] | None = None
     region: Regions | None = None
+    data_policy: DataPolicyRow | None = None
     quantization: str | None = None
     price: dict[str, str | int | float | bool] = {}
 
 
+CAPABILITIES: Final[tuple[str, ...]] = get_args(Capability)
+"""What an endpoint can do that does not say what it can do."""
 TABLES: Final[dict[str, type[Row]]] = {"company": CompanyRow, "model": ModelRow, "provider": ProviderRow, "endpoint": EndpointRow}
 
 
@@ -180,6 +216,12 @@ def check_base_url(provider: Sourced, row: ProviderRow) -> None:
         provider.refuse("base_url", 'write an http or https URL, for example "https://api.example.com/v1"')
     if url.query or url.fragment or url.username is not None or url.password is not None:
         provider.refuse("base_url", "leave out user, password, query and fragment; the key comes from api_key_env")
+    if row.dialect != "openai" and (row.key_header or row.query or "{" in row.base_url):
+        provider.refuse("key_header" if row.key_header else "query" if row.query else "base_url", "only the openai dialect knows it")
+    if row.key_header in OUR_HEADERS:
+        provider.refuse("key_header", 'is a header that every call has; write the one that carries the key, such as "api-key"')
+    if re.search("[{}]", row.base_url.replace(MODEL_PLACE, "")) or "{" in url.netloc:
+        provider.refuse("base_url", f"the only part that can be filled in is {MODEL_PLACE}, in the path")
 
 
 def _sourced(raw: dict[str, object], *, table: str, number: int, name: str, built_in: bool) -> Sourced:

@@ -6,13 +6,19 @@ import msgspec
 import pytest
 
 from providers import catalog
-from providers.catalog import CatalogError, check, load, show
+from providers.catalog import CatalogError, load, show
+from providers.catalog_check import check
 from tests.providers.test_catalog import ENDPOINT, EXAMPLE, MODEL, PRICE, PROVIDER, TODAY, own, read_text, write
 
 SUSPICIOUS = {
     'price = { prompt = "1", completion = "1000.000001" }\n': "price.completion: 1000.000001 USD per million tokens is above 1000",
     'price = { prompt = "1", completion = "2", cached_prompt = "1.5" }\n': "price.cached_prompt: a cached token costs more",
     'price = { prompt = "0", completion = "0" }\n': "price: prompt and completion are 0, so it is free",
+    'price = { prompt = "1000.000001", completion = "1" }\n': "price.prompt: 1000.000001 USD per million tokens is above 1000",
+    'price = { prompt = "1", completion = "2", cache_write = "10.000001" }\n': "price.cache_write: it is more than 10 times the price",
+    PRICE + 'capabilities = ["text", "images"]\n': "capabilities: it takes images, but the input_modalities of acme/fast-1 have no image",
+    PRICE + 'capabilities = ["embeddings"]\n': 'price.completion: embeddings have no answer that could be priced; write "0"',
+    'price = { prompt = "1", completion = "0" }\ncapabilities = ["embeddings"]\n': "capabilities: it gives nothing but embeddings, but",
     "": "price: no rate for prompt and completion, so it is not offered",
     PRICE + "context_length = 0\n": "context_length: 0 tokens hold no prompt",
     PRICE + "date = 2026-11-23\n": "date: 2026-11-23 is in the future",
@@ -21,8 +27,60 @@ SUSPICIOUS = {
 
 @pytest.mark.parametrize("keys", SUSPICIOUS)
 def test_check_finds_a_suspicious_endpoint(tmp_path: Path, keys: str) -> None:
-    (finding,) = own(check(read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + keys), TODAY))
-    assert finding.startswith(f"[[endpoint]] acme-cloud/acme/fast-1: {SUSPICIOUS[keys]}")
+    findings = own(check(read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + keys), TODAY))
+    assert findings[0].startswith(f"[[endpoint]] acme-cloud/acme/fast-1: {SUSPICIOUS[keys]}")
+    assert len(findings) == 1 + (PRICE in keys and '"embeddings"' in keys)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        'price = { prompt = "1000", completion = "1000", cached_prompt = "1000", cache_write = "10000" }\n',
+        PRICE + 'capabilities = ["text", "tools"]\n',
+        PRICE + "date = 2026-11-22\n",
+        PRICE,
+    ],
+)
+def test_check_finds_nothing_in_a_sound_endpoint(tmp_path: Path, keys: str) -> None:
+    assert own(check(read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + keys), TODAY)) == []
+
+
+def test_check_finds_two_names_for_one_upstream_model(tmp_path: Path) -> None:
+    second = MODEL.replace("fast-1", "swift-1") + ENDPOINT.replace("fast-1", "swift-1") + PRICE + 'upstream_model = "fast-1"\n'
+    (finding,) = own(check(read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + PRICE + second), TODAY))
+    assert finding.startswith("[[endpoint]] acme-cloud/acme/swift-1: upstream_model: 'fast-1' is what acme-cloud/acme/fast-1 asks for too")
+
+
+def test_check_finds_an_embeddings_model_that_is_offered_for_chat(tmp_path: Path) -> None:
+    text = MODEL + 'output_modalities = ["embeddings"]\n' + PROVIDER + ENDPOINT + PRICE + 'capabilities = ["text"]\n'
+    (finding,) = own(check(read_text(tmp_path, text), TODAY))
+    assert "capabilities: it gives more than embeddings, but the output_modalities of acme/fast-1 say otherwise" in finding
+
+
+def test_check_finds_a_company_that_is_misspelt_and_lets_a_new_one_be(tmp_path: Path) -> None:
+    text = (MODEL + PROVIDER + ENDPOINT + PRICE).replace("acme/fast-1", "opanai/fast-1")
+    (finding,) = own(check(read_text(tmp_path, text), TODAY))
+    assert finding == "[[model]] opanai/fast-1: company: there is no [[company]] 'opanai'; add it; did you mean 'openai'?"
+    assert own(check(read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + PRICE), TODAY)) == []
+
+
+NEXT = MODEL.replace("fast-1", "fast-2") + ENDPOINT.replace("fast-1", "fast-2") + PRICE
+SUCCESSORS = {
+    'successor = "acme/fast-2"\n': "successor: the model has no end that it could follow",
+    'deprecated = 2027-03-01\nsuccessor = "acme/fast-3"\n': "successor: there is no model 'acme/fast-3'",
+    'deprecated = 2027-03-01\nsuccessor = "acme/fast-1"\n': "successor: acme/fast-1 is not offered any more when this model ends",
+    'deprecated = 2027-03-01\nsuccessor = "acme/fast-2"\n': None,
+    "deprecated = 2027-03-01\n": None,
+    "deprecated = 2020-03-01\n": None,
+}
+
+
+@pytest.mark.parametrize("keys", SUCCESSORS)
+def test_check_finds_a_successor_that_cannot_follow(tmp_path: Path, keys: str) -> None:
+    findings = own(check(read_text(tmp_path, MODEL + keys + PROVIDER + ENDPOINT + PRICE + NEXT), TODAY))
+    expected = SUCCESSORS[keys]
+    assert len(findings) == (expected is not None)
+    assert all(finding.startswith(f"[[model]] acme/fast-1: {expected}") for finding in findings)
 
 
 def test_check_finds_a_model_that_nobody_serves(tmp_path: Path) -> None:
@@ -44,6 +102,7 @@ def test_check_finds_a_built_in_row_without_source_or_date(tmp_path: Path, monke
         "model]] acme/fast-1: date: is missing in a built-in row",
         "endpoint]] acme-cloud/acme/fast-1: source: is missing in a built-in row",
         "endpoint]] acme-cloud/acme/fast-1: date: is missing in a built-in row",
+        "model]] acme/fast-1: company: there is no [[company]] 'acme'",
     ]
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from gateway import settlement
+from gateway.deprecation import deprecation
 from gateway.errors import ClientGone, log_unforeseen, problem, provider_problem
 from gateway.extension import Extension
 from gateway.generation import Attempt, Generation, Interrupt, Interrupted, State
@@ -20,7 +21,7 @@ from gateway.routing import remember, routed
 from gateway.services import Services
 from gateway.settlement import End, Outcome
 from gateway.trace import trace_object
-from gateway.trials import keyed, next_of, observed, own_key_id
+from gateway.trials import adjusting, keyed, next_of, observed, own_key_id
 from metering.errors import InsufficientCredits, LedgerBusy
 from metering.meter import Meter
 from metering.money import now_ms
@@ -129,6 +130,7 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
     )
     generation.attempts.append(record)
     generation.adjusted[:] = request.adjusted
+    generation.notices[:] = deprecation(endpoint.model)
     labels = Labels(generation_id=generation.id, created=generation.created_ms // 1000, endpoint=endpoint, request=request)
     tokens_max = output_max(request, endpoint)
     meter = Meter(
@@ -147,7 +149,7 @@ async def attempt(generation: Generation, endpoint: Endpoint, tokens: int, at: S
         max_tokens=_limit(request, endpoint, tokens_max if request.stream else tokens),
         generation_id=generation.id,
         on_connect=partial(generation.timing.lap, "connect"),
-        adjust=generation.adjusted.append,
+        adjust=partial(adjusting, generation),
     )
     with observed(generation, end, record, at):
         await _try(generation, call, end, Extension(generation, endpoint, tokens, meter, at), record, at)

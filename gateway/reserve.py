@@ -16,6 +16,8 @@ from metering.usage import COUNT_MAX
 from policy import route
 from policy.caller import Caller
 from providers import prompt
+from providers.content import Content
+from providers.errors import RequestRefused
 from providers.provider import ChatRequest, Endpoint
 
 QUANTUM_TOKENS: Final = 4096
@@ -33,7 +35,7 @@ Paid = tuple[tuple[Endpoint, int], ...]
 async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Paid:
     """Holds, durably when it returns; `generation.held` is the amount. InsufficientCredits if no endpoint affords one token."""
     request, caller = generation.request, generation.caller
-    endpoints = plan.endpoints[:ENDPOINTS_MAX]
+    endpoints = await _within_context(request, plan.endpoints[:ENDPOINTS_MAX], at)
     amount = route.ceiling(request, endpoints)
     paid: Paid = tuple((endpoint, route.output_max(request, endpoint)) for endpoint in endpoints)
     for left in reversed(range(TRIES_MAX)):
@@ -45,6 +47,35 @@ async def reserve(generation: Generation, plan: route.Plan, at: Services) -> Pai
             raise _insufficient(caller, outcome, required=amount, least=amount)
         amount, paid = await _affordable(request, endpoints, outcome, caller, at)
     raise AssertionError("the last try returns or raises")
+
+
+async def _within_context(request: ChatRequest, endpoints: Endpoints, at: Services) -> Endpoints:
+    """Those whose context holds the prompt: a price may be one up to that length only. Counted only where its size leaves it open."""
+    if request.operation != "chat" or all(request.prompt_tokens_max <= each.context_length for each in endpoints):
+        return endpoints
+    counts: dict[str, int] = {}
+    for name in {each.model.tokenizer for each in endpoints}:
+        counts[name] = await prompt.count(request.body.reveal(), at.tokenizer(name))
+    fitting = tuple(each for each in endpoints if counts[each.model.tokenizer] <= _context(each, at))
+    if not fitting:
+        longest = max(endpoints, key=lambda each: each.context_length)
+        raise _too_long(longest.context_length, counts[longest.model.tokenizer])
+    return fitting
+
+
+def _context(endpoint: Endpoint, at: Services) -> int:
+    """Where the count is an estimate, the provider is asked about what is close to its own limit; a limit of ours, for its price, holds."""
+    ours = endpoint.context_length < endpoint.model.context_length
+    exact = at.tokenizer(endpoint.model.tokenizer).exact
+    return endpoint.context_length if exact or ours else endpoint.context_length * 5 // 4
+
+
+def _too_long(context_length: int, counted: int) -> RequestRefused:
+    text = (
+        f"This model's maximum context length is {context_length} tokens here, but your messages have about {counted}. "
+        "Shorten them, or choose a model with a longer context."
+    )
+    return RequestRefused("the prompt is too long", status=400, code="context_length_exceeded", detail=Content(text))
 
 
 async def _affordable(request: ChatRequest, endpoints: Endpoints, refused: Refused, caller: Caller, at: Services) -> tuple[int, Paid]:
@@ -79,7 +110,7 @@ async def _prompt_tokens(request: ChatRequest, endpoint: Endpoint, counts: dict[
     counted = counts[name]
     if not tokenizer.exact:
         counted += counted // 8 + prompt.BOUND_PER_MESSAGE
-    return min(counted, request.prompt_tokens_max, endpoint.context_length)
+    return min(counted, prompt.most(request, endpoint))
 
 
 def _cost(request: ChatRequest, endpoint: Endpoint, prompt_tokens: int, tokens: int) -> int:

@@ -11,7 +11,7 @@ from gateway.services import Services
 from gateway.settlement import End
 from policy.errors import SealBroken
 from policy.health import Kind, Sample, kind_of, may_try, monotonic_ms
-from providers.errors import ProviderRefusedKey
+from providers.errors import Inexpressible, ProviderRefusedKey
 from providers.provider import Call, Endpoint
 
 
@@ -55,6 +55,13 @@ def keyed(call: Call, own: str | None, generation: Generation, at: Services) -> 
     except SealBroken:
         raise ProviderRefusedKey("the stored key cannot be opened") from None
     return msgspec.structs.replace(call, api_key=key)
+
+
+def adjusting(generation: Generation, parameter: str) -> None:
+    """A dialect drops or changes a parameter: noted for the client, or refused before anything is sent where the request forbids it."""
+    if generation.plan is not None and generation.plan.require_parameters:
+        raise Inexpressible(parameter, "provider.require_parameters is true, and this provider cannot keep it as it was asked.")
+    generation.adjusted.append(parameter)
 
 
 @contextmanager

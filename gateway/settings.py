@@ -15,6 +15,8 @@ PERCENT_MAX: Final = 100
 _PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?")
 ZERO: Final = ("port", "free_requests_per_minute", "free_tokens_per_minute", "free_concurrency")
 """Settings that may be 0: any free port, and no limit."""
+AWS_PARTS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""A provider row that names the first means all three; the last is for temporary keys."""
 
 
 def _setting(default: Any, text: str, *, secret: bool = False) -> Any:
@@ -52,6 +54,7 @@ class Settings:
     free_tokens_per_minute: int = _setting(0, "tokens per minute of such an account; 0 = no limit")
     free_concurrency: int = _setting(0, "requests at once of such an account; 0 = no limit")
     chores: str = _setting("on", "`off`: this server leaves sealing, expiry and pruning to `tollway worker`")
+    content_keys: str = _setting("", "`name:base64`, keys that wrap stored content, the current one first; empty = derived", secret=True)
     byok_fee_percent: str = _setting("0", "percent of the list price charged where a customer's own provider key is used")
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -93,7 +96,14 @@ class Settings:
 
     def provider_keys(self, names: set[str]) -> dict[str, str]:
         """The providers' API keys that are set, by the name of their variable."""
-        return {name: value for name in names if (value := self.environment.get(name, "").strip())}
+        return {name: value for name in names if (value := self._provider_key(name))}
+
+    def _provider_key(self, name: str) -> str:
+        """The variable's value; of AWS_PARTS, joined by colons, half a key is none."""
+        if name != AWS_PARTS[0]:
+            return self.environment.get(name, "").strip()
+        id, secret, token = (self.environment.get(part, "").strip() for part in AWS_PARTS)
+        return ":".join(filter(None, (id, secret, token))) if id and (secret or ":" in id) else ""
 
 
 def describe() -> list[tuple[str, str, str]]:

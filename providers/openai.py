@@ -1,13 +1,14 @@
 """The `openai` dialect: any server that speaks OpenAI's chat completions. Canonical already, so events are checked, not translated."""
 
-from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
-from providers.content import Content
-from providers.errors import ProviderError, ProviderInvalidAnswer, ProviderUnavailable, from_status
+from providers import openai_embeddings
+from providers.errors import ProviderInvalidAnswer, ProviderUnavailable
+from providers.openai_request import fitted
 from providers.provider import Call, Event, Events
-from providers.reading import error_of, json_object, json_or_none, read_stream, refusal
+from providers.reading import error_in_answer, json_object, json_or_none, read_stream, refusal
 from providers.sse import EventSplitter
 from providers.wire import Response, Wire
 
@@ -19,12 +20,16 @@ class OpenAIDialect:
         self._wire = wire
 
     async def stream(self, call: Call) -> Events:
-        url = call.endpoint.provider.base_url.rstrip("/") + "/chat/completions"
-        response = await self._wire.post(url, headers=_headers(call), body=_payload(call), on_connect=call.on_connect)
+        embeds = call.request.operation == "embeddings"
+        url = _url(call, openai_embeddings.PATH if embeds else "/chat/completions")
+        body = openai_embeddings.payload(call) if embeds else _payload(call)
+        response = await self._wire.post(url, headers=_headers(call), body=body, on_connect=call.on_connect)
         refused = None
         with response:
             if response.status // 100 != 2:
                 refused = await refusal(response)
+            elif embeds:
+                yield [await openai_embeddings.read(response, call)]
             elif call.request.stream:
                 async for batch in self._events(response, call.request.n):
                     yield batch
@@ -81,6 +86,12 @@ class _Reader:
             raise ProviderInvalidAnswer("the provider sent an empty stream")
 
 
+def _url(call: Call, path: str) -> str:
+    provider = call.endpoint.provider
+    base = provider.base_url.rstrip("/").replace("{model}", quote(call.endpoint.upstream_model, safe=""))
+    return f"{base}{path}?{provider.query}" if provider.query else base + path
+
+
 def _headers(call: Call) -> dict[str, str]:
     headers = {
         "content-type": "application/json",
@@ -89,12 +100,13 @@ def _headers(call: Call) -> dict[str, str]:
         "user-agent": "tollway",
     }
     if call.api_key:
-        headers["authorization"] = f"Bearer {call.api_key}"
+        own = call.endpoint.provider.key_header
+        headers |= {own: call.api_key} if own else {"authorization": f"Bearer {call.api_key}"}
     return headers
 
 
 def _payload(call: Call) -> bytes:
-    body = dict(call.request.body.reveal())
+    body = fitted(call.request.body.reveal(), call)
     body["model"] = call.endpoint.upstream_model
     if call.max_tokens is not None:
         sent: list[str] = [name for name in ("max_tokens", "max_completion_tokens") if name in body]
@@ -130,7 +142,7 @@ def _decoded(raw: bytes) -> Event:
     """A JSON object with a list of choices, its usage at the top. An `error` in it or in its place is raised, whatever the status was."""
     event = json_object(raw)
     if event.get("error") or event.get("object") == "error":
-        raise _error_in_answer(event)
+        raise error_in_answer(event)
     choices = event.setdefault("choices", [])
     if not isinstance(choices, list) or not all(isinstance(choice, dict) and isinstance(choice.get("index", 0), int) for choice in choices):
         raise ProviderInvalidAnswer("the provider's answer has no list of choices")
@@ -138,12 +150,6 @@ def _decoded(raw: bytes) -> Event:
     if isinstance(groq, dict) and "usage" in groq and not event.get("usage"):
         event["usage"] = groq["usage"]
     return event
-
-
-def _error_in_answer(event: dict[str, Any]) -> ProviderError:
-    code, message = error_of(event)
-    status = int(code) if code and code.isdecimal() and 400 <= int(code) < 600 else 502
-    return from_status(status, code=code, detail=Content(message) if message else None)
 
 
 def _as_chunk(completion: Event) -> Event:

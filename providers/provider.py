@@ -1,5 +1,6 @@
 """What the gateway and a wire dialect say to each other: `ChatRequest` in, batches of canonical events out."""
 
+import datetime
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Literal, Protocol
 
@@ -65,9 +66,17 @@ class DataPolicy(msgspec.Struct, frozen=True, kw_only=True):
     trains: bool | None = None
     retention_days: int | None = None
 
+    @property
+    def zdr(self) -> bool:
+        """Zero data retention: nothing is kept and nothing is learnt from it, and both are known."""
+        return self.trains is False and self.retention_days == 0
+
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model under its public id `company/model`. `created` is a Unix time in seconds, 0 = unknown."""
+    """A model under its public id `company/model`. `created` is a Unix time in seconds, 0 = unknown.
+
+    `deprecated` is the last day (UTC) on which it is offered, None = no end is known; `successor` the id of what to use then.
+    """
 
     id: str
     name: str
@@ -78,12 +87,21 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer: str = "o200k_base"
     input_modalities: tuple[str, ...] = ("text",)
     output_modalities: tuple[str, ...] = ("text",)
+    deprecated: datetime.date | None = None
+    successor: str | None = None
+
+    def retired(self, today: datetime.date) -> bool:
+        return self.deprecated is not None and today > self.deprecated
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """Who serves models: one row per account-wide base URL and wire dialect.
 
-    `region`: every region in which it may process a request; empty = unknown = refused under a region rule.
+    `key_header` carries the key as it is, empty = `Authorization: Bearer`; `query` is added to every URL; `{model}` in `base_url` stands
+    for the endpoint's upstream model (Azure OpenAI's deployments).
+
+    `region`: every region in which it may process a request; empty = unknown = refused under a region rule. `headquarters` and
+    `datacenters` are ISO 3166 country codes, for reading only. What is not known is empty.
     """
 
     slug: str
@@ -92,14 +110,22 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = ""
     api_key_env: str | None = None
     max_tokens_field: str = "max_tokens"
+    key_header: str = ""
+    query: str = ""
     data_policy: DataPolicy = DataPolicy()
     region: frozenset[str] = frozenset()
+    privacy_policy_url: str = ""
+    terms_of_service_url: str = ""
+    status_page_url: str = ""
+    headquarters: str = ""
+    datacenters: tuple[str, ...] = ()
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One model at one provider at one price. `id` is `provider/model-id`; `price_id` is frozen into each generation.
 
-    `region` as the provider's, for an endpoint that differs from it; `parameters` are those it takes, None = not stated.
+    `region` as the provider's, for an endpoint that differs from it, and so `own_data_policy`; `parameters` are those it takes, None =
+    not stated.
     """
 
     id: str
@@ -115,6 +141,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: frozenset[str] = frozenset()
     parameters: frozenset[str] | None = None
     region: frozenset[str] = frozenset()
+    own_data_policy: DataPolicy | None = None
+
+    @property
+    def data_policy(self) -> DataPolicy:
+        """The endpoint's own, which then counts as a whole, else its provider's."""
+        return self.provider.data_policy if self.own_data_policy is None else self.own_data_policy
 
 
 def _nothing() -> None:

@@ -107,6 +107,25 @@ def test_an_empty_variable_counts_as_absent_also_over_the_file(monkeypatch: pyte
     assert Settings.load().redis_url == ""
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("AKID", "secret", ""), "AKID:secret"),
+        ((" AKID ", "secret", "token"), "AKID:secret:token"),
+        (("AKID:secret", "", ""), "AKID:secret"),
+        (("AKID", "", ""), None),
+        (("AKID", "", "token"), None),
+        (("", "secret", ""), None),
+    ],
+)
+def test_awss_key_is_put_together_from_its_variables(
+    monkeypatch: pytest.MonkeyPatch, parts: tuple[str, str, str], expected: str | None
+) -> None:
+    for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), parts, strict=True):
+        monkeypatch.setenv(name, value)
+    assert Settings.load().provider_keys({"AWS_ACCESS_KEY_ID"}).get("AWS_ACCESS_KEY_ID") == expected
+
+
 def test_provider_keys_are_trimmed_and_empty_ones_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONE_API_KEY", " k \n")
     monkeypatch.setenv("TWO_API_KEY", "  ")

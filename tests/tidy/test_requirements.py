@@ -8,7 +8,7 @@ import pytest
 
 from tests.tidy.tree import ROOT, listed, place
 
-LOCKS = ("setup", "prod", "dev")
+LOCKS = ("setup", "prod", "dev", "clients")
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?==(?P<version>[^\s;\\]+)", re.MULTILINE)
 HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 

@@ -16,7 +16,7 @@ from policy.vault import Place
 
 KEYS_MAX: Final = 50
 CHARACTERS_MIN: Final = 8
-CHARACTERS_MAX: Final = 512
+CHARACTERS_MAX: Final = 4096
 SHOWN_MAX: Final = 4
 _TEXT: Final = re.compile(rf"[!-~]{{{CHARACTERS_MIN},{CHARACTERS_MAX}}}", re.ASCII)
 

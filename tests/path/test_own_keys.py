@@ -204,7 +204,7 @@ def test_a_stored_key_that_was_tampered_with_is_passed_over_and_never_replaced_b
         ({}, "provider", "required"),
         ({"provider": "fake-a"}, "key", "required"),
         ({"provider": "fake-a", "key": 12345678}, "key", "string"),
-        ({"provider": "fake-a", "key": "short"}, "key", "8 to 512"),
+        ({"provider": "fake-a", "key": "short"}, "key", "8 to 4096"),
         ({"provider": "fake-a", "key": "sk-with\r\nx-injected: 1"}, "key", "printable"),
         ({"provider": "fake-c", "key": OWN}, "provider", "fake-a"),
         ({"provider": OWN, "key": OWN}, "provider", "no such provider"),

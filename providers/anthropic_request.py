@@ -5,9 +5,9 @@ from typing import Any, Final
 import msgspec
 
 from providers.anthropic_messages import Conversation
-from providers.anthropic_schema import closed
-from providers.anthropic_thinking import thinking, wish
 from providers.claude import Claude, claude
+from providers.claude_schema import closed
+from providers.claude_thinking import thinking, wish
 from providers.dropping import report_dropped
 from providers.errors import Inexpressible
 from providers.parts import cache_of

@@ -9,10 +9,10 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from providers.anthropic_schema import closed
-from providers.anthropic_thinking import thinking, wish
 from providers.bedrock_messages import Conversation, cache_point
 from providers.claude import Claude, claude
+from providers.claude_schema import closed
+from providers.claude_thinking import thinking, wish
 from providers.dropping import report_dropped
 from providers.errors import Inexpressible
 from providers.parts import cache_of

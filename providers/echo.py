@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from metering.tokens import Piece
 from providers.echo_answer import Answer, ToolCall, answer_to
+from providers.echo_embeddings import embeddings_for
 from providers.provider import Call, Event, Events
 
 SECONDS_PER_TOKEN: Final = 0.01
@@ -24,6 +25,9 @@ class EchoDialect:
         self._seconds_per_token = seconds_per_token
 
     async def stream(self, call: Call) -> Events:
+        if call.request.operation == "embeddings":
+            yield [await asyncio.to_thread(embeddings_for, call)]
+            return
         answer = await asyncio.to_thread(answer_to, call)
         kind = "chat.completion.chunk" if call.request.stream else "chat.completion"
         frame = {"id": call.generation_id, "object": kind, "created": self._clock(), "model": call.endpoint.upstream_model}

@@ -40,7 +40,7 @@ def thinking_config(body: dict[str, Any], call: Call) -> dict[str, Any]:
 
 def _wish(body: dict[str, Any]) -> Wish:
     asked = body["reasoning"] if isinstance(body.get("reasoning"), dict) else {}
-    effort, tokens, enabled = asked.get("effort") or body.get("reasoning_effort"), asked.get("max_tokens"), asked.get("enabled")
+    effort, tokens, enabled = body.get("reasoning_effort") or asked.get("effort"), asked.get("max_tokens"), asked.get("enabled")
     if enabled is False:
         effort, tokens = "none", None
     known, counted = isinstance(effort, str) and effort in SHARES, type(tokens) is int

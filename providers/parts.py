@@ -16,16 +16,19 @@ IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/w
 AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg", "aac": "audio/aac"}
 
 
+Cache = dict[str, str] | None
+
+
 class Text(msgspec.Struct, frozen=True):
-    """`cache`: the client asked for a provider-side cache up to here (Anthropic's `cache_control`)."""
+    """`cache`: Anthropic's `cache_control`, where the client asked for a provider-side cache up to here."""
 
     place: str
     text: str
-    cache: bool = False
+    cache: Cache = None
 
 
 class Media(msgspec.Struct, frozen=True):
-    """An image, audio or file: either `data` (base64) with its media type, or a `url`, or a provider's `file_id`."""
+    """An image, video, audio or file: either `data` (base64) with its media type, or a `url`, or a provider's `file_id`."""
 
     place: str
     kind: str
@@ -34,7 +37,7 @@ class Media(msgspec.Struct, frozen=True):
     url: str | None = None
     file_id: str | None = None
     name: str | None = None
-    cache: bool = False
+    cache: Cache = None
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -51,7 +54,7 @@ def parts(message: dict[str, Any], place: str) -> Iterator[Text | Media]:
     content = message.get("content")
     if isinstance(content, str):
         if content:
-            yield Text(f"{place}.content", content, bool(message.get("cache_control")))
+            yield Text(f"{place}.content", content, cache_of(message))
         return
     for number, part in enumerate(content or ()):
         yield from _part(part, f"{place}.content[{number}]")
@@ -66,6 +69,14 @@ def tool_calls(message: dict[str, Any], place: str) -> Iterator[ToolCall]:
         yield ToolCall(where, str(call.get("id") or f"call_{number}"), function["name"], _arguments(function.get("arguments"), where))
 
 
+def cache_of(holder: dict[str, Any]) -> Cache:
+    """The `cache_control` of a part, a message or a tool, as Anthropic reads it; None if there is none.
+
+    Always of five minutes: writing for an hour costs more, and there is one price for cache writes.
+    """
+    return {"type": "ephemeral"} if isinstance(holder.get("cache_control"), dict) else None
+
+
 def text_of(message: dict[str, Any], place: str) -> str:
     """The texts of a message whose role takes nothing else. Inexpressible names the part that is not text."""
     texts = []
@@ -77,15 +88,15 @@ def text_of(message: dict[str, Any], place: str) -> str:
 
 
 def _part(part: dict[str, Any], place: str) -> Iterator[Text | Media]:
-    cache, kind = bool(part.get("cache_control")), part.get("type")
+    cache, kind = cache_of(part), part.get("type")
     if kind in ("text", "refusal"):
         text = part.get("text") if kind == "text" else part.get("refusal")
         if isinstance(text, str) and text:
             yield Text(place, text, cache)
-    elif kind == "image_url":
-        image = part.get("image_url")
+    elif kind in ("image_url", "video_url"):
+        image = part.get(kind)
         url = image.get("url") if isinstance(image, dict) else image
-        yield _from_url("image", _needed(url, place, "image_url.url"), place, cache=cache)
+        yield _from_url(kind.removesuffix("_url"), _needed(url, place, f"{kind}.url"), place, cache=cache)
     elif kind == "input_audio":
         yield _audio(part.get("input_audio"), place, cache=cache)
     elif kind == "file":
@@ -94,7 +105,7 @@ def _part(part: dict[str, Any], place: str) -> Iterator[Text | Media]:
         raise Inexpressible(place, "parts of this type cannot be passed to this provider; use text, image_url, input_audio or file.")
 
 
-def _from_url(kind: str, url: str, place: str, *, cache: bool, name: str | None = None) -> Media:
+def _from_url(kind: str, url: str, place: str, *, cache: Cache, name: str | None = None) -> Media:
     if not url.startswith("data:"):
         return Media(place, kind, url=url, name=name, cache=cache)
     head = _DATA_URL.match(url)
@@ -103,7 +114,7 @@ def _from_url(kind: str, url: str, place: str, *, cache: bool, name: str | None 
     return Media(place, kind, media_type=head["type"] or "text/plain", data=url[head.end() :], name=name, cache=cache)
 
 
-def _audio(audio: object, place: str, *, cache: bool) -> Media:
+def _audio(audio: object, place: str, *, cache: Cache) -> Media:
     fields = audio if isinstance(audio, dict) else {}
     media_type = AUDIO_TYPES.get(str(fields.get("format")))
     if media_type is None:
@@ -111,7 +122,7 @@ def _audio(audio: object, place: str, *, cache: bool) -> Media:
     return Media(place, "audio", media_type=media_type, data=_needed(fields.get("data"), place, "input_audio.data"), cache=cache)
 
 
-def _file(file: object, place: str, *, cache: bool) -> Media:
+def _file(file: object, place: str, *, cache: Cache) -> Media:
     fields = file if isinstance(file, dict) else {}
     name = fields.get("filename")
     name = name if isinstance(name, str) else None

@@ -37,21 +37,29 @@ def bound(body: dict[str, Any], raw_bytes: int) -> int:
     return text_bytes + BOUND_PER_MESSAGE * len(body.get("messages", ())) + media_tokens
 
 
+def most(request: ChatRequest, endpoint: Endpoint) -> int:
+    """The most prompt tokens that the request can have here: its bound by size, within the context, which each text to embed has anew."""
+    if request.operation == "embeddings":
+        return request.prompt_tokens_max
+    return min(request.prompt_tokens_max, endpoint.context_length)
+
+
 def reported_max(request: ChatRequest, endpoint: Endpoint) -> int:
     """The most prompt tokens that a provider is believed to have seen."""
     if request.media:
         return endpoint.context_length
-    return min(request.prompt_tokens_max + PROMPT_OVERHEAD_TOKENS, endpoint.context_length)
+    believed = request.prompt_tokens_max + PROMPT_OVERHEAD_TOKENS
+    return believed if request.operation == "embeddings" else min(believed, endpoint.context_length)
 
 
 async def count(body: dict[str, Any], tokenizer: Tokenizer) -> int:
     """The prompt's tokens by this tokenizer, media at the least they can be; long texts are counted in a thread.
 
-    Of an embeddings request: those of its `input`.
+    Of an embeddings request: those of its `input`, texts or the tokens themselves.
     """
     counted = list(_counted(body))
     media = sum(IMAGE_TOKENS for _ in _media(body))
-    fixed = TOKENS_PER_MESSAGE * (len(body["messages"]) + 1) + media if "messages" in body else 0
+    fixed = TOKENS_PER_MESSAGE * (len(body["messages"]) + 1) + media if "messages" in body else _tokens_given(body)
     if sum(map(len, counted)) <= INLINE_CHARACTERS_MAX:
         return fixed + sum(map(tokenizer.count, counted))
     return fixed + await asyncio.to_thread(lambda: sum(map(tokenizer.count, counted)))
@@ -69,6 +77,10 @@ def texts(value: object) -> Iterator[str]:
             left += value.values()
         elif isinstance(value, list):
             left += value
+
+
+def _tokens_given(body: dict[str, Any]) -> int:
+    return sum(len(each) for each in body.get("input", ()) if isinstance(each, list))
 
 
 def _counted(body: dict[str, Any]) -> Iterator[str]:

@@ -91,6 +91,13 @@ def error_of(body: object) -> tuple[str | None, str | None]:
     return code if CODE.fullmatch(code) else None, message if isinstance(message, str) else None
 
 
+def error_in_answer(body: Event) -> ProviderError:
+    """The error that stands in an answer or in its place, whatever the answer's status was: its own code decides, else it is a 502."""
+    code, message = error_of(body)
+    status = int(code) if code and code.isdecimal() and 400 <= int(code) < 600 else 502
+    return from_status(status, code=code, detail=Content(message) if message else None)
+
+
 def retry_after(headers: dict[str, str]) -> int | None:
     try:
         seconds = math.ceil(float(headers["retry-after"]))

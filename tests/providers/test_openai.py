@@ -36,12 +36,14 @@ class Server:
     def __init__(self) -> None:
         self.status, self.headers, self.body = 200, {"content-type": "text/event-stream"}, b""
         self.sent: Sent = []
+        self.targets: list[str] = []
         self.base_url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.split(": ", 1) for line in head[1:-2])
+            self.targets.append(head[0].split(" ")[1])
             self.sent.append((headers, json.loads(await reader.readexactly(int(headers["content-length"])))))
             lines = [
                 f"HTTP/1.1 {self.status} X",
@@ -271,6 +273,13 @@ async def test_the_limit_that_was_held_for_is_the_limit_that_is_sent(
     assert sent["model"] == "fast-1"
     assert sent["stream_options"] == {"include_usage": True}
     assert "authorization" not in headers
+
+
+async def test_openrouter_s_reasoning_object_is_not_sent(server: Server) -> None:
+    await answer(server, sse(chunk("a"), "[DONE]"), call(server, reasoning={"max_tokens": 5}, reasoning_effort="low"))
+    [(_, sent)] = server.sent
+    assert "reasoning" not in sent
+    assert sent["reasoning_effort"] == "low"
 
 
 async def test_only_our_own_headers_are_sent(server: Server) -> None:

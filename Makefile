@@ -14,6 +14,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 TOOLS := .venv/.tools
 PROD := .venv/.prod
 DEV := .venv/.dev
+CLIENTS := .venv-clients/.installed
 
 .PHONY: help setup serve test check bench bench-ledger prove prove-availability prove-crash prove-crowd prove-ledger prove-mutation prove-points lock
 .DEFAULT_GOAL := help
@@ -71,11 +72,12 @@ lock: $(TOOLS) ## resolve the dependencies anew (ARGS=--upgrade for the newest)
 	$(COMPILE) pyproject.toml -o requirements/prod.txt
 	cp requirements/dev.txt requirements/setup.txt
 	printf 'editables\nhatchling\nuv\n' | $(COMPILE) - -o requirements/setup.txt
+	printf 'litellm[mcp]\n' | $(COMPILE) - $(ARGS) -o requirements/clients.txt
 	@! grep -n '://' requirements/*.txt || { echo 'A lock file holds an address (above): remove it.' >&2; exit 1; }
 
 # uv reads no pip.conf: where the index is set up for pip alone, the slower pip installs the same locked files.
-install = { echo 'installing $(1)'; $(UV) pip install -q --python $(PY) --require-hashes -r $(1) || \
-	{ echo 'uv could not; trying pip, which takes minutes'; $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r $(1); }; }
+install = { echo 'installing $(1)'; $(UV) pip install -q --python $(2) --require-hashes -r $(1) || \
+	{ echo 'uv could not; trying pip, which takes minutes'; $(PY) -m pip --python $(2) install -q --disable-pip-version-check --require-hashes -r $(1); }; }
 
 $(TOOLS): requirements/setup.txt
 	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) found: install Python 3.11 or newer, or name one with PYTHON=...' >&2; exit 1; }
@@ -88,10 +90,16 @@ $(TOOLS): requirements/setup.txt
 	@touch $@
 
 $(PROD): requirements/prod.txt pyproject.toml $(TOOLS)
-	@$(call install,$<)
+	@$(call install,$<,$(PY))
 	@$(UV) pip install -q --python $(PY) --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(DEV): requirements/dev.txt $(PROD)
-	@$(call install,$<)
+	@$(call install,$<,$(PY))
+	@touch $@
+
+# A client whose own dependencies cannot live beside ours; tests/path/test_client_litellm.py asks for it.
+$(CLIENTS): requirements/clients.txt $(TOOLS)
+	@$(UV) venv -q --clear --python $(PY) $(@D)
+	@$(call install,$<,$(@D)/bin/python)
 	@touch $@

@@ -14,8 +14,28 @@ from litestar import Litestar, MediaType, Request, Response, get
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 
-from gateway import openapi
-from gateway.api import account, chat, explain, ledger, models, own_keys, resume, rules, usage
+from gateway import cors, openapi
+from gateway.api import (
+    account,
+    chat,
+    completions,
+    embeddings,
+    endpoints,
+    explain,
+    keys,
+    ledger,
+    logs,
+    messages,
+    messages_count,
+    models,
+    own_keys,
+    privacy,
+    providers,
+    responses,
+    resume,
+    rules,
+    usage,
+)
 from gateway.api.inference import serve
 from gateway.asgi import Receive, Scope, send_problem
 from gateway.errors import Problem, problem
@@ -29,7 +49,7 @@ from metering.errors import MeteringError
 IDS: Final = Ids()
 _log = logging.getLogger("tollway.http")
 
-INFERENCE: Final = (chat.API,)
+INFERENCE: Final = (chat.API, completions.API, embeddings.API, messages.API, responses.API)
 HOT: Final[dict[str, Callable[[Scope, Receive, Send, Services], Awaitable[None]]]] = {
     f"{prefix}/{api.route}": partial(serve, api) for api in INFERENCE for prefix in ("/v1", "/api/v1")
 }
@@ -57,21 +77,23 @@ class Tollway:
             return
         send = _with_request_id(send)
         hot = HOT.get(scope["path"])
-        if hot is None:
-            await self.litestar(scope, receive, send)  # type: ignore[arg-type]
-        elif scope["method"] != "POST":
+        if hot is not None and scope["method"] == "POST":
+            await hot(scope, receive, send, self.litestar.state.services)
+        elif cors.asks(scope):
+            await cors.allow(send)
+        elif hot is not None:
             await send_problem(send, Problem(405, "Use POST here.", {"error_type": "invalid_request"}), [(b"allow", b"POST")])
         else:
-            await hot(scope, receive, send, self.litestar.state.services)
+            await self.litestar(scope, receive, send)  # type: ignore[arg-type]
 
 
 def _with_request_id(send: Send) -> Send:
-    """And the time until the response began, where it does not say itself where its time went."""
+    """And which pages may read it, and the time until the response began, where it does not say itself where its time went."""
     request_id, began = IDS.request(), perf_counter()
 
     async def with_request_id(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = headers = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            message["headers"] = headers = [*message.get("headers", ()), *cors.HEADERS, (b"x-request-id", request_id), (b"request-id", request_id)]
             if not any(name == HEADER for name, _ in headers):
                 headers.append((HEADER, b"total;dur=%.3f" % ((perf_counter() - began) * 1000)))
         await send(message)
@@ -95,10 +117,23 @@ def _litestar(settings: Settings) -> Litestar:
             ready,
             openapi.document,
             models.list_models,
+            models.count_models,
+            models.list_user_models,
+            models.list_embeddings_models,
             models.get_model,
+            models.get_model_data,
+            endpoints.list_zdr_endpoints,
+            providers.list_providers,
             account.get_key,
             account.get_credits,
             account.get_generation,
+            logs.get_content,
+            logs.list_logs,
+            logs.delete_logs,
+            privacy.get_privacy,
+            privacy.patch_privacy,
+            privacy.get_privacy_history,
+            messages_count.count_tokens,
             resume.resume_stream,
             ledger.get_proof,
             usage.export_usage,

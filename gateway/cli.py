@@ -12,7 +12,7 @@ from gateway.commands import accounts, budget, credit, ledger, routing, usage
 from gateway.commands.running import fail, opened, run, upgraded
 from gateway.settings import Settings
 from metering.errors import MeteringError
-from policy.errors import InvalidPreferences, UnknownModel
+from policy.errors import InvalidPreferences, ModelDeprecated, UnknownModel
 from providers.catalog import CatalogError
 
 
@@ -24,7 +24,7 @@ class _Commands(click.Group):
             return super().invoke(context)
         except UnknownModel as error:
             fail(f"there is no model of that name{'; did you mean ' + ' or '.join(error.close) + '?' if error.close else ''}")
-        except (MeteringError, CatalogError, InvalidPreferences, ValueError, OSError) as error:
+        except (MeteringError, CatalogError, InvalidPreferences, ModelDeprecated, ValueError, OSError) as error:
             fail(str(error).replace("\n", " "))
 
 

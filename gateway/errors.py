@@ -16,11 +16,14 @@ from metering.money import format_usd, json_usd
 from policy.errors import (
     AlreadyAsked,
     Forbidden,
+    InvalidKey,
     InvalidOwnKey,
     InvalidPreferences,
+    InvalidPrivacy,
     InvalidRules,
     KeyReused,
     LimitExceeded,
+    ModelDeprecated,
     NoEndpoint,
     Unauthenticated,
     UnknownModel,
@@ -93,11 +96,16 @@ def problem(error: BaseException) -> Problem:
         return Problem(404, error.message, metadata, "model")
     if isinstance(error, UnknownModel):
         return _unknown_model(error)
+    if isinstance(error, ModelDeprecated):
+        facts = {"error_type": "model_deprecated", "deprecated": error.ended.isoformat(), "successor": error.successor}
+        return Problem(404, error.message, facts, "model")
     if isinstance(error, UnknownPreset):
         return _unknown_preset(error)
     if isinstance(error, InvalidRules):
         return Problem(400, error.message, {"error_type": "invalid_request"}, "rules")
-    if isinstance(error, InvalidOwnKey):
+    if isinstance(error, InvalidPrivacy):
+        return Problem(400, error.message, {"error_type": "invalid_request"}, error.message.partition(":")[0])
+    if isinstance(error, InvalidOwnKey | InvalidKey):
         return Problem(400, error.message, {"error_type": "invalid_request"}, error.param)
     if isinstance(error, InvalidPreferences):
         return Problem(400, error.message, {"error_type": "invalid_request"}, "provider")

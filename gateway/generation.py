@@ -20,6 +20,7 @@ from gateway.streaming import Reply
 from gateway.timing import Timing
 from policy.caller import Caller
 from policy.idempotency import Claim
+from policy.privacy import Level
 from policy.route import Plan
 from policy.sticky import Conversation
 from providers.provider import ChatRequest
@@ -76,7 +77,8 @@ class Generation:
     """Moments are in seconds of the loop's clock, `created_ms` is the wall clock; `held` is in nano-USD.
 
     `detach` says that the client has gone; True if the answer goes on without it (see `policy.tapes`).
-    `adjusted` names the parameters that were dropped or changed for the endpoint that answers.
+    `adjusted` names the parameters that were dropped or changed for the endpoint that answers, `notices` are headers that belong to it.
+    `level` is what may be kept of it (see `policy.privacy`).
     """
 
     def __init__(
@@ -95,6 +97,8 @@ class Generation:
         traced: bool = False,
         timing: Timing | None = None,
         adjusted: list[str] | None = None,
+        notices: list[tuple[bytes, bytes]] | None = None,
+        level: Level = "metadata",
     ) -> None:
         self.id = id
         self.request = request
@@ -108,6 +112,8 @@ class Generation:
         self.traced = traced
         self.timing = timing or Timing()
         self.adjusted = [] if adjusted is None else adjusted
+        self.notices = [] if notices is None else notices
+        self.level = level
         self.plan: Plan | None = None
         self.conversation: Conversation | None = None
         self.sticky: str | None = None

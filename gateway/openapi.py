@@ -1,32 +1,53 @@
-"""/openapi.json: Litestar's own description of its routes, and the raw chat route added from the struct that checks its body."""
+"""/openapi.json: Litestar's own description of its routes, and the raw inference routes added from the structs that check their bodies."""
 
-from typing import Any, Final
+import re
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from litestar import Request, get
 from litestar.openapi import OpenAPIConfig
 
 from gateway.api.chat_body import ChatBody
+from gateway.api.completions_body import CompletionBody
+from gateway.api.embeddings_body import EmbeddingsBody
+from gateway.api.messages_fields import MessagesBody
+from gateway.api.responses_fields import ResponsesBody
 
 CONFIG: Final = OpenAPIConfig(title="Tollway", version="1", path="/schema", render_plugins=[])
-CHAT_PATHS: Final = {"V1ChatCompletions": "/v1/chat/completions", "ApiV1ChatCompletions": "/api/v1/chat/completions"}
+
+
+class Raw(NamedTuple):
+    """A route that no framework describes: what it does, the struct that checks its body, and its answer."""
+
+    summary: str
+    body: type[msgspec.Struct]
+    answer: str
+
+
+RAW: Final = {
+    "chat/completions": Raw("Answer a chat request, streamed or whole", ChatBody, "A chat completion, or server-sent events if `stream`"),
+    "completions": Raw("Complete a text, streamed or whole", CompletionBody, "A text completion, or server-sent events if `stream`"),
+    "embeddings": Raw("Give each text its vector", EmbeddingsBody, "A list of embeddings, one for each input"),
+    "messages": Raw("Answer an Anthropic client", MessagesBody, "A message, or Anthropic's server-sent events if `stream`"),
+    "responses": Raw("Answer a Responses request; nothing is stored", ResponsesBody, "A response, or server-sent events if `stream`"),
+}
+"""By the route below /v1 and /api/v1."""
 
 
 @get("/openapi.json", include_in_schema=False)
 async def document(request: Request[Any, Any, Any]) -> dict[str, Any]:
     schema = dict(request.app.openapi_schema.to_schema())
-    (reference,), components = msgspec.json.schema_components([ChatBody], ref_template="#/components/schemas/{name}")
-    chat = {
-        "summary": "Answer a chat request, streamed or whole",
-        "security": [{"key": []}],
-        "parameters": [_IDEMPOTENCY_KEY],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
-        "responses": {
-            "200": {"description": "A chat completion, or server-sent events when `stream` is true", "headers": _HEADERS},
-            **{str(status): {"description": text} for status, text in _REFUSALS.items()},
-        },
-    }
-    schema["paths"] = {**schema.get("paths", {}), **{path: {"post": {"operationId": id, **chat}} for id, path in CHAT_PATHS.items()}}
+    bodies = [raw.body for raw in RAW.values()]
+    references, components = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
+    paths = dict(schema.get("paths", {}))
+    for (route, raw), reference in zip(RAW.items(), references, strict=True):
+        for prefix in ("/v1", "/api/v1"):
+            path = f"{prefix}/{route}"
+            paths[path] = {"post": {"operationId": _operation_id(path), **_operation(raw, reference)}}
+    for prefix in ("/v1", "/api/v1"):
+        path = f"{prefix}/models/{{author}}/{{slug}}/endpoints"
+        paths[path] = {"get": {"operationId": _operation_id(path), **_ENDPOINTS}}
+    schema["paths"] = paths
     known = schema.get("components", {})
     schema["components"] = {
         **known,
@@ -36,6 +57,29 @@ async def document(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return schema
 
 
+def _operation_id(path: str) -> str:
+    return "".join(word.capitalize() for word in re.split(r"[/_{}]", path))
+
+
+def _operation(raw: Raw, reference: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "summary": raw.summary,
+        "security": [{"key": []}],
+        "parameters": [_IDEMPOTENCY_KEY],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}},
+        "responses": {
+            "200": {"description": raw.answer, "headers": _HEADERS},
+            **{str(status): {"description": text} for status, text in _REFUSALS.items()},
+        },
+    }
+
+
+_ENDPOINTS: Final = {
+    "summary": "The endpoints of one model: prices, data policies, health",
+    "parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in ("author", "slug")],
+    "responses": {"200": {"description": "The model and its endpoints"}, "404": {"description": "No model of this id can be used here"}},
+}
+"""Answered by the route of the model, whose id takes the rest of the path."""
 _HEADERS: Final = {"X-Generation-Id": {"schema": {"type": "string"}}, "x-request-id": {"schema": {"type": "string"}}}
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gateway.deprecation import day
 from gateway.generation import Generation
 from gateway.services import Services
 from gateway.settlement import End, Outcome
@@ -29,6 +30,7 @@ async def routed(generation: Generation, at: Services) -> Plan:
         draw=draw_of(generation.id),
         sticky=found,
         own_keys=caller.own_keys,
+        today=day(generation.created_ms),
     )
     generation.plan = at_own_prices(planned, at.own_prices) if planned.own_keys else planned
     return generation.plan

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,6 +27,7 @@ from policy.caller import Callers
 from policy.health import Health, NoHealth
 from policy.health_memory import MemoryHealth
 from policy.health_redis import RedisHealth
+from policy.keyring import Wrapper, keyring
 from policy.limits import Guard, Scope
 from policy.limits_memory import MemoryLimits
 from policy.limits_redis import RedisLimits
@@ -73,6 +75,7 @@ class Services:
     lifeline: Lifeline
     notary: Notary
     chores: Chores | None
+    wrapper: Wrapper = field(repr=False)
     pepper: bytes = field(repr=False)
     provider_keys: Mapping[str, str] = field(repr=False)
 
@@ -82,7 +85,7 @@ class Services:
     @classmethod
     async def open(cls, settings: Settings) -> "Services":
         """Checks the catalog, brings the database up to date, registers this boot, and loads what no request should wait for."""
-        loaded = catalog.load(settings.catalog or None)
+        loaded, ring = catalog.load(settings.catalog or None), keyring(settings.content_keys, settings.secret_key, secrets.token_bytes)
         database = open_database(settings.database_url)
         await database.write(lambda session: upgrade(session.connection()))
         listed = loaded.prices()
@@ -113,6 +116,7 @@ class Services:
             lifeline=lifeline,
             notary=notary,
             chores=inside(database, notary, settings.database_url) if settings.chores == "on" else None,
+            wrapper=ring,
             pepper=pepper,
             provider_keys=settings.provider_keys({e.provider.api_key_env for e in loaded.every_endpoint() if e.provider.api_key_env}),
         )

@@ -84,6 +84,8 @@ async def settle(generation: Generation, end: End, at: Services) -> Receipt:
     generation.state = State.ENDING
     usage, source, cost = await _priced(generation, end, at)
     row = generations.row(_record(generation, end, source), usage, cost)
+    if generation.level == "none":
+        row.update(generations.NOTHING_BUT_BILLING)
     if cost is FREE:
         closed = await at.ledger.void(generation.id, generation=row)
     else:
@@ -110,6 +112,8 @@ async def progress(generation: Generation, end: End, at: Services) -> dict[str, 
     end.checkpointed = end.sent
     charge = min(cost.charge, generation.held)
     row = generations.row(_record(generation, end, source), usage, cost)
+    if generation.level == "none":
+        row.update(generations.NOTHING_BUT_BILLING)
     return {**row, "outcome": "recovered", "charge": charge, "shortfall": cost.charge - charge}
 
 

@@ -41,7 +41,8 @@ class Reply(Protocol):
 class Writer:
     """ASGI messages, one at a time, with the moments that `watch` needs. A client that has gone takes writes without effect.
 
-    `adjusted` is read when the answer starts: the parameters that were dropped or changed on the way.
+    Read when the answer starts: `adjusted`, the parameters that were dropped or changed on the way, and `notices`, headers that belong to
+    the endpoint that answers.
 
     ClientGone from the write that finds the connection closed under us: the server reports the end of a connection only to its newest
     request, so a client that pipelines, or sends garbage behind its request, leaves in silence.
@@ -62,6 +63,7 @@ class Writer:
         self.cut = cut
         self._timing = timing
         self._adjusted = adjusted
+        self.notices: list[tuple[bytes, bytes]] = []
         self.tape = tape
         self._clock = asyncio.get_running_loop().time
         self.gone = False
@@ -71,7 +73,7 @@ class Writer:
 
     async def start(self, status: int, content_type: bytes, more: list[tuple[bytes, bytes]]) -> None:
         self.started = True
-        headers = [(b"content-type", content_type), *self.headers, *more]
+        headers = [(b"content-type", content_type), *self.headers, *self.notices, *more]
         if self._timing is not None:
             headers.append(self._timing.header())
         if names := ", ".join(sorted(set(self._adjusted))):

@@ -38,6 +38,11 @@ def day(text: str, param: str) -> int:
     return _parsed(text, param, inclusive=False)
 
 
+def moment(text: str, param: str) -> int:
+    """Unix milliseconds of an ISO 8601 moment, or of a UTC day's beginning. WrongSpan if it is neither."""
+    return _parsed(text, param, inclusive=False)
+
+
 def iso(ms: int) -> str:
     """Unix milliseconds -> 2027-01-31T12:00:00.000Z."""
     seconds, rest = divmod(ms, 1000)

@@ -17,7 +17,7 @@ from metering.errors import MeteringError
 from metering.money import format_usd, now_ms
 from metering.notary import Notary
 from metering.sealer import Sealer
-from policy import idempotency
+from policy import content_store, idempotency
 
 RETRY_SECONDS_MAX: Final = 60.0
 SEALS_LOGGED_EVERY_SECONDS: Final = 60.0
@@ -89,6 +89,7 @@ def everyday(database: Database, notary: Notary, *, rows_max: int) -> tuple[Chor
         Chore(name="seal", every_seconds=1.0, do=_Sealing(Sealer(database, rows_max=rows_max)).do),
         Chore(name="checkpoint", every_seconds=60.0, do=lambda: checkpoint(database, notary, rows_max=rows_max, clock=now_ms)),
         Chore(name="expiry", every_seconds=60.0, do=lambda: expire(database, now=now_ms())),
+        Chore(name="content", every_seconds=600.0, do=lambda: forget(database, now=now_ms())),
         Chore(name="idempotency", every_seconds=600.0, do=lambda: prune(database, now=now_ms())),
     )
 
@@ -116,6 +117,15 @@ async def prune(database: Database, *, now: int) -> str | None:
         pruned += batch
         await asyncio.sleep(0)
     return f"{pruned:,} old claims forgotten" if pruned else None
+
+
+async def forget(database: Database, *, now: int) -> str | None:
+    """Prompts and answers whose days are over."""
+    forgotten = 0
+    while batch := await database.write(content_store.expire, now=now):
+        forgotten += batch
+        await asyncio.sleep(0)
+    return f"{forgotten:,} prompts and answers forgotten, their days are over" if forgotten else None
 
 
 class _Sealing:

@@ -37,14 +37,15 @@ class Sums(msgspec.Struct):
 
 
 async def sums(
-    database: Database, account_id: str, *, start: int, end: int, group: tuple[str, ...]
+    database: Database, account_id: str, *, start: int, end: int, group: tuple[str, ...], key_id: str | None = None
 ) -> AsyncGenerator[tuple[str, dict[Group, Sums]], None]:
     """(day as YYYY-MM-DD, sums by the values of `group`) for every UTC day with rows in start <= moment < end, in order.
 
-    `group` names columns of table `generation`; they are None for a charge without a generation. Only one day is kept at a time.
+    `group` names columns of table `generation`; they are None for a charge without a generation. With `key_id` only what was asked
+    with that API key counts. Only one day is kept at a time.
     """
     day, groups, at = "", dict[Group, Sums](), start
-    while (part := await database.read(_part, account_id, at, end, group)) is not None:
+    while (part := await database.read(_part, account_id, at, end, group, key_id)) is not None:
         if part.day != day and groups:
             yield day, groups
             groups = {}
@@ -66,7 +67,7 @@ class _Part(msgspec.Struct):
     groups: list[tuple[Group, Sums]]
 
 
-def _part(session: Session, account_id: str, start: int, end: int, group: tuple[str, ...]) -> _Part | None:
+def _part(session: Session, account_id: str, start: int, end: int, group: tuple[str, ...], key_id: str | None) -> _Part | None:
     """The first window that has rows; None if there are none any more."""
     connection = session.connection()
     first = connection.execute(_NTH, {"account_id": account_id, "start": start, "end": end, "nth": 0}).scalar()
@@ -76,7 +77,8 @@ def _part(session: Session, account_id: str, start: int, end: int, group: tuple[
     window = {"account_id": account_id, "start": first, "end": min(midnight, end)}
     cut = connection.execute(_NTH, {**window, "nth": WINDOW_ROWS}).scalar()
     window["end"] = window["end"] if cut is None else max(cut, first + 1)
-    rows = connection.execute(text(_SUMS.format(group=", ".join(group))), window).all()
+    added = text(_SUMS.format(group=", ".join(group), where="" if key_id is None else "WHERE key_id = :key_id"))
+    rows = connection.execute(added, window if key_id is None else {**window, "key_id": key_id}).all()
     day = datetime.fromtimestamp(first // 1000, UTC).date().isoformat()
     return _Part(day, window["end"], [_sums(row, len(group)) for row in rows])
 
@@ -92,14 +94,15 @@ _NTH: Final = text("""SELECT MIN(moment) FROM (
     UNION ALL
     SELECT moment FROM (SELECT created_at AS moment FROM generation
         WHERE account_id = :account_id AND created_at >= :start AND created_at < :end ORDER BY created_at LIMIT 1 OFFSET :nth) g) m""")
+_NAMES: Final = "g.model, g.provider, g.endpoint, g.key_id, g.own_key_id, g.price_id, g.usage_source"
 _USED: Final = ", ".join(f"g.{unit}" for unit in UNITS)
 _ADDED: Final = ", ".join(f"COALESCE(SUM({unit}), 0)" for unit in UNITS)
 _SUMS: Final = f"""SELECT {{group}}, COUNT(*), SUM(cost), COALESCE(SUM(shortfall), 0), {_ADDED} FROM (
-    SELECT g.model, g.provider, g.endpoint, g.key_id, -e.amount AS cost, g.shortfall, {_USED}
+    SELECT {_NAMES}, -e.amount AS cost, g.shortfall, {_USED}
         FROM entry e LEFT JOIN generation g ON g.id = e.transaction_id
         WHERE e.account_id = :account_id AND e.kind = 'charge' AND e.leg = 0 AND e.at >= :start AND e.at < :end
     UNION ALL
-    SELECT g.model, g.provider, g.endpoint, g.key_id, 0 AS cost, g.shortfall, {_USED} FROM generation g
+    SELECT {_NAMES}, 0 AS cost, g.shortfall, {_USED} FROM generation g
         WHERE g.account_id = :account_id AND g.created_at >= :start AND g.created_at < :end
         AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.transaction_id = g.id AND e.leg = 0)) u
-    GROUP BY {{group}} ORDER BY {{group}}"""  # noqa: S608 - our own column names
+    {{where}} GROUP BY {{group}} ORDER BY {{group}}"""  # noqa: S608 - our own column names

@@ -66,6 +66,7 @@ GENERATION_COLUMNS: Final = (
     Column("duration_ms", "count"),
     Column("origin", "user text"),
     Column("title", "user text"),
+    Column("own_key_id", "text"),
 )
 DAY_COLUMNS: Final = (
     Column("date", "date"),
@@ -81,7 +82,7 @@ DAY_COLUMNS: Final = (
 
 _BEFORE_CHARGE: Final = ("model", "provider", "endpoint", "api_type", "streamed", "outcome", "finish_reason", "error_type", *UNITS,
                          "usage_source", "price_id")  # fmt: skip
-_AFTER_CHARGE: Final = ("held", "shortfall", "remainder", "first_byte_ms", "duration_ms", "origin", "title")
+_AFTER_CHARGE: Final = ("held", "shortfall", "remainder", "first_byte_ms", "duration_ms", "origin", "title", "own_key_id")
 _STORED: Final = ", ".join(f"g.{name}" for name in ("created_at", "key_id", *_BEFORE_CHARGE, *_AFTER_CHARGE))
 
 _CHARGED: Final = text(f"""SELECT e.at, e.transaction_id, e.kind = 'charge', -e.amount, {_STORED}

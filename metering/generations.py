@@ -1,6 +1,6 @@
 """One row per generation: when, where, how long and how much, never what. Written in the transaction that ends its hold."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import text
@@ -38,6 +38,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     origin: str | None
     title: str | None
     own_key_id: str | None = None
+
+
+NOTHING_BUT_BILLING: Final[dict[str, Column]] = {
+    **dict.fromkeys(("finish_reason", "native_finish_reason", "error_type", "upstream_id", "first_byte_ms", "origin", "title")),
+    "duration_ms": 0,
+    "attempts": "[]",
+}
+"""What goes over a row of which only billing is to know: when, what was used where at which price, and how it ended in one word, stay."""
 
 
 def row(record: Record, usage: Usage, cost: Cost) -> dict[str, Column]:

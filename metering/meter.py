@@ -160,7 +160,7 @@ class Meter:
             self._take_call(call)
         if part.get("function_call"):
             self._take_call({"function": part["function_call"]})
-        return bool(self._newest) or any(part.get(name) for name in ("audio", "images", "reasoning_details"))
+        return bool(self._newest) or any(part.get(name) for name in ("audio", "images", "reasoning_details", "embeddings"))
 
     def _take_call(self, call: object) -> None:
         function = call.get("function") if isinstance(call, dict) else None

@@ -6,6 +6,7 @@ sum, last.
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -92,6 +93,11 @@ def cost(usage: Usage, price: Price) -> Cost:
         lines.append(Line("request", 1, price.request, price.request))
     total_pico = sum(line.total_pico for line in lines) * price.share_bps // WHOLE_BPS
     return Cost(total_pico, *divmod(total_pico, PICO_PER_NANO), tuple(lines))
+
+
+def listed(units: Iterable[int], requests: int, price: Price) -> int:
+    """The list price of many requests together, in pico-USD: `units` in the order of `UNITS`; what has no rate adds nothing."""
+    return requests * price.request + sum(count * (price.rate(unit) or 0) for unit, count in zip(UNITS, units, strict=True))
 
 
 def ceiling(price: Price, *, prompt_tokens: int, completion_tokens: int, extras: frozenset[str] = frozenset()) -> int:

@@ -175,7 +175,8 @@ class Generation(SQLModel, table=True):
     __tablename__ = "generation"
     __table_args__ = (
         Index("generation_account", "account_id", "created_at"),
-        Index("generation_key", "key_id", "created_at"),
+        Index("generation_key", "key_id", "created_at", "charge"),
+        Index("generation_own", "key_id", "price_id", "created_at", **_where("own_key_id IS NOT NULL")),
         _options("metadata"),
     )
     id: str = Field(primary_key=True, sa_type=Text)

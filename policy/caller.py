@@ -12,10 +12,12 @@ from sqlmodel import Session
 from metering import credits, ledger
 from metering.database import Database
 from metering.tables import Account
-from policy import account_limits, account_rules, keys, own_keys
+from policy import account_limits, account_privacy, account_rules, keys, own_keys
+from policy.account_privacy import UNCHANGED, Choice
 from policy.errors import Unauthenticated
 from policy.limits import Scope
 from policy.own_keys import NOTHING_SEALED, Sealed
+from policy.privacy import Level, stored_level, strictest
 from policy.route import NO_KEYS
 from policy.rules import NO, Rules
 from policy.tables import AccountLimits, Key
@@ -30,7 +32,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     `budgets` are the ledger's limit rows that every hold must also fit into, `budget_scopes` whose each of them is. At
     `credit_expires_at` (Unix ms) some of the account's credit ends: no request after it may be held for from that. `limits` are those of
     requests, tokens and places; `rules` what the account's owner has set for its routes; `own_keys` maps
-    provider slugs to the ids of the customer's own keys, which are in `own_sealed`.
+    provider slugs to the ids of the customer's own keys, which are in `own_sealed`. `choice` is what the account lets be kept, `level`
+    what remains of it for this key.
     """
 
     account_id: str
@@ -43,9 +46,12 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     rules: Rules = NO
     own_keys: Mapping[str, str] = NO_KEYS
     own_sealed: Sealed = NOTHING_SEALED
+    choice: Choice = UNCHANGED
+    level: Level = "metadata"
     free_tier: bool = False
     requests_per_minute: int | None = None
     expires_at: int | None = None
+    disabled: bool = False
     revoked: bool = False
 
 
@@ -61,7 +67,7 @@ class Callers:
         self._running: dict[bytes, asyncio.Future[Caller | None]] = {}
 
     async def identify(self, token: str | None, now: int) -> Caller:
-        """Unauthenticated for no token, a malformed, unknown, revoked or expired one."""
+        """Unauthenticated for no token, a malformed, unknown, revoked, disabled or expired one."""
         if not token:
             raise Unauthenticated("No API key: send it as 'Authorization: Bearer sk-tw-v1-...'.")
         cached = self._cache.get(self._cache_key(token))
@@ -70,6 +76,8 @@ class Callers:
             raise Unauthenticated("This API key does not exist here.")
         if caller.revoked:
             raise Unauthenticated("This API key was revoked.")
+        if caller.disabled:
+            raise Unauthenticated("This API key is disabled.")
         if caller.expires_at is not None and caller.expires_at <= now:
             raise Unauthenticated("This API key has expired.")
         return caller
@@ -118,6 +126,7 @@ class _Found(msgspec.Struct):
     free_tier: bool
     rules: Rules
     own: list[tuple[str, str, str]]
+    choice: Choice
 
 
 def _fresh(read_at: int, caller: Caller | None, now: int) -> bool:
@@ -139,6 +148,7 @@ def _find(session: Session, token_digest: str) -> _Found | None:
         free_tier=account_limits.free_tier(session, key.account_id),
         rules=account_rules.of(session, key.account_id),
         own=own_keys.of(session, key.account_id),
+        choice=account_privacy.of(session, key.account_id),
     )
 
 
@@ -155,8 +165,11 @@ def _caller(found: _Found, free: Scope | None) -> Caller:
         rules=found.rules,
         own_keys={provider: id for provider, id, _ in found.own} if found.own else NO_KEYS,
         own_sealed=Sealed(tuple((id, sealed) for _, id, sealed in found.own)) if found.own else NOTHING_SEALED,
+        choice=found.choice,
+        level=strictest(found.choice.privacy.logging, stored_level(key.logging)),
         free_tier=found.free_tier,
         requests_per_minute=key.requests_per_minute,
         expires_at=key.expires_at,
+        disabled=key.disabled_at is not None,
         revoked=key.revoked_at is not None,
     )

@@ -4,17 +4,21 @@ PolicyError                           the request may not go on
 |-- Unauthenticated                   no key, or not a valid one
 |-- Forbidden                         a valid key that may not do this
 |-- UnknownModel                      no model of this name can be used
+|-- ModelDeprecated                   the model was offered until a day that is over
 |-- NoEndpoint                        the model is known, but the account's rules or the request leave no endpoint for it
 |-- InvalidPreferences                the request's `provider` object has a field that is wrong, not known, or at odds with another
 |-- InvalidRules                      the rules that an account's owner wants to set have such a field
+|-- InvalidPrivacy                    the privacy choice, or the word of a request for it, cannot be that
 |-- UnknownPreset                     the account has no preset or policy of this name
 |-- InvalidOwnKey                     a key at a provider that its owner wants to add cannot be added
+|-- InvalidKey                        an API key cannot be made or changed as its owner wants it
 |-- SealBroken                        a sealed secret does not open: changed, moved, or sealed under another TOLLWAY_SECRET_KEY
 |-- LimitExceeded                     too many requests or tokens in this minute, or requests at once; passes later
 |-- AlreadyAsked                      the same request came before with this Idempotency-Key; it runs, or has ended
 `-- KeyReused                         another request came before with this Idempotency-Key
 """
 
+import datetime
 from typing import Any
 
 from providers.content import Content
@@ -45,6 +49,18 @@ class UnknownModel(PolicyError):
         self.close = close
 
 
+class ModelDeprecated(PolicyError):
+    """`model` is its public id, `ended` the last day on which it was offered, `successor` the id of what to use instead, if any."""
+
+    def __init__(self, model: str, ended: datetime.date, successor: str | None) -> None:
+        remedy = f"Use {successor} instead." if successor else "GET /v1/models lists what can be used."
+        self.message = f"{model} was offered until {ended}. {remedy}"
+        super().__init__(self.message)
+        self.model = model
+        self.ended = ended
+        self.successor = successor
+
+
 class NoEndpoint(PolicyError):
     """`funnel` has one object per step, with the endpoints it kept and removed; `failed_step` is the name of the one that kept none."""
 
@@ -67,6 +83,12 @@ class InvalidRules(PolicyError):
         self.message = message
 
 
+class InvalidPrivacy(PolicyError):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
 class UnknownPreset(PolicyError):
     """`kind` is "preset" or "policy", `name` what the client asked for; `close` are the account's own names that resemble it."""
 
@@ -79,6 +101,15 @@ class UnknownPreset(PolicyError):
 
 class InvalidOwnKey(PolicyError):
     """`param` is the field that is wrong; nothing of the key stands in the text."""
+
+    def __init__(self, param: str, problem: str) -> None:
+        super().__init__(f"{param}: {problem}")
+        self.param = param
+        self.message = f"{param}: {problem}."
+
+
+class InvalidKey(PolicyError, ValueError):
+    """`param` is the field that is wrong."""
 
     def __init__(self, param: str, problem: str) -> None:
         super().__init__(f"{param}: {problem}")

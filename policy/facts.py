@@ -13,6 +13,7 @@ from policy.parameters import supported
 from policy.preferences import PRICE_UNITS
 from providers.prompt import IMAGE_TOKENS_BOUND
 from providers.provider import Endpoint
+from providers.registry import CACHERS, EMBEDDERS
 
 CACHED_MAX: Final = 4096
 PROMPT_TOKENS: Final = 750
@@ -100,7 +101,7 @@ def _facts(endpoints: tuple[Endpoint, ...]) -> Facts:
     count = range(len(endpoints))
     prices = tuple(typical(each.price) for each in endpoints)
     priorities = tuple(each.priority for each in endpoints)
-    policies = [each.provider.data_policy for each in endpoints]
+    policies = [each.data_policy for each in endpoints]
     regional: dict[frozenset[str], int] = {}
     for i in count:
         regional[regions(endpoints[i])] = regional.get(regions(endpoints[i]), 0) | 1 << i
@@ -111,14 +112,14 @@ def _facts(endpoints: tuple[Endpoint, ...]) -> Facts:
         names=_masks(endpoints, lambda each: (each.provider.slug, each.id)),
         keys=_masks(endpoints, lambda each: filter(None, [each.provider.api_key_env])),
         keyless=_where(not each.provider.api_key_env for each in endpoints),
-        priced=_masks(endpoints, lambda each: (unit for unit in UNITS if each.price.rate(unit) is not None)),
+        priced=_masks(endpoints, _priced),
         free=_where(_is_free(each.price) for each in endpoints),
-        capabilities=_masks(endpoints, _capabilities),
+        capabilities=_masks(endpoints, capabilities),
         parameters=_masks(endpoints, supported),
         quantizations=_masks(endpoints, lambda each: (each.quantization or "unknown",)),
         regions={names: mask for names, mask in regional.items() if names},
         untrained=_where(policy.trains is False for policy in policies),
-        unkept=_where(policy.trains is False and policy.retention_days == 0 for policy in policies),
+        unkept=_where(policy.zdr for policy in policies),
         scales={unit: _scale([rate(each.price, unit) for each in endpoints]) for unit in PRICE_UNITS},
         prices=prices,
         priorities=priorities,
@@ -128,10 +129,19 @@ def _facts(endpoints: tuple[Endpoint, ...]) -> Facts:
     )
 
 
-def _capabilities(endpoint: Endpoint) -> frozenset[str]:
-    """Whatever else it can do, an endpoint answers chats, unless embeddings are all it gives."""
+def capabilities(endpoint: Endpoint) -> frozenset[str]:
+    """Whatever else it can do, an endpoint answers chats, unless embeddings are all it gives; those only where its dialect has words."""
     only_embeddings = endpoint.capabilities == frozenset({"embeddings"})
-    return endpoint.capabilities if only_embeddings else endpoint.capabilities | {"text"}
+    able = endpoint.capabilities if only_embeddings else endpoint.capabilities | {"text"}
+    return able if endpoint.provider.dialect in EMBEDDERS else able - {"embeddings"}
+
+
+def _priced(endpoint: Endpoint) -> Iterator[str]:
+    """The units that cost something known here; a cache that nobody is asked to write costs nothing."""
+    for unit in UNITS:
+        unasked = unit == "cache_write" and endpoint.provider.dialect not in CACHERS
+        if unasked or endpoint.price.rate(unit) is not None:
+            yield unit
 
 
 def _is_free(price: Price) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from metering.price import unpriced
-from policy.facts import Facts, rate
+from policy.facts import Facts, capabilities, rate
 from policy.funnel import Walk
 from policy.parameters import KNOWN, supported
 from policy.preferences import PRICE_UNITS, Preferences
@@ -153,7 +153,7 @@ def _unpriced(endpoint: Endpoint, request: ChatRequest) -> str:
 
 
 def _lacking(endpoint: Endpoint, request: ChatRequest) -> str:
-    lacking = sorted(request.capabilities - endpoint.capabilities)
+    lacking = sorted(request.capabilities - capabilities(endpoint))
     return f"it does not support {', '.join(CAPABILITY_WORDS.get(name, name) for name in lacking)}"
 
 

@@ -1,8 +1,9 @@
 """API keys: how they look, how they are made, stored, listed and revoked. The key itself is shown once and never stored.
 
 A key is `sk-tw-v1-` + 40 base62 characters (238 random bits) + 6 base62 characters of CRC-32 over what stands before, so that a
-mistyped key is refused without a database, and secret scanners can tell a real key from a look-alike. Stored is its HMAC-SHA-256
-under a pepper derived from TOLLWAY_SECRET_KEY: at 238 bits nothing slower is needed.
+mistyped key is refused without a database, and secret scanners can tell a real key from a look-alike. Stored are its HMAC-SHA-256
+under a pepper derived from TOLLWAY_SECRET_KEY, by which it is found, and its plain SHA-256, by which clients name it: at 238 bits
+nothing slower is needed, and neither says anything about the key.
 """
 
 import hashlib
@@ -14,18 +15,20 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from sqlalchemy import case, func, update
-from sqlalchemy import select as sa_select
+from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
 from metering import ledger
-from metering.periods import RESETS, period
-from metering.tables import Account, Generation
+from metering.tables import Account
 from policy import budgets
+from policy.errors import InvalidKey
 from policy.tables import Key, Member, Project
 
 PREFIX: Final = "sk-tw-v1-"
 KINDS: Final = ("owner", "inference", "management")
+PER_ACCOUNT_MAX: Final = 1000
+"""Keys that an account can have at once; revoked ones do not count."""
+NAME_CHARACTERS_MAX: Final = 200
 _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _SHAPE: Final = re.compile(re.escape(PREFIX) + r"[0-9A-Za-z]{46}", re.ASCII)
 
@@ -67,11 +70,16 @@ def digest(token: str, pepper: bytes) -> str:
 
 
 def create(session: Session, new: NewKey, *, token: str, pepper: bytes, id: str, now: int) -> Key:
-    """Stores a key's HMAC; its budget, if any, is an account row of kind `limit`.
+    """Stores a key's hashes; its budget, if any, is an account row of kind `limit`.
 
-    UnknownAccount if the account does not exist, ValueError if the project or the member is not the account's.
+    UnknownAccount if the account does not exist, ValueError if the project or the member is not the account's, InvalidKey for a name
+    that is too long, or if the account has `PER_ACCOUNT_MAX` keys.
     """
-    ledger.balance(session, new.account_id)
+    ledger.locked(session, new.account_id)
+    check_name(new.name)
+    living = select(func.count()).select_from(Key).where(Key.account_id == new.account_id, col(Key.revoked_at).is_(None))
+    if session.exec(living).one() >= PER_ACCOUNT_MAX:
+        raise InvalidKey("name", f"the account has {PER_ACCOUNT_MAX} keys, which is the most; delete one first")
     for kind, owner in ((Project, new.project_id), (Member, new.member_id)):
         if owner is not None:
             budgets.check_owned(session, kind, owner, new.account_id)
@@ -81,7 +89,15 @@ def create(session: Session, new: NewKey, *, token: str, pepper: bytes, id: str,
         ledger.open_limit(session, id=limit_id, amount=new.limit, reset=new.reset, now=now)
     fields = msgspec.structs.asdict(new)
     del fields["limit"], fields["reset"]
-    key = Key(id=id, digest=digest(token, pepper), label=f"{token[:12]}...{token[-4:]}", limit_id=limit_id, created_at=now, **fields)
+    key = Key(
+        id=id,
+        digest=digest(token, pepper),
+        hash=hashlib.sha256(token.encode()).hexdigest(),
+        label=f"{token[:12]}...{token[-4:]}",
+        limit_id=limit_id,
+        created_at=now,
+        **fields,
+    )
     session.add(key)
     session.flush()
     return key
@@ -92,9 +108,14 @@ def find(session: Session, token_digest: str) -> tuple[Key, list[tuple[Account, 
     key = session.exec(select(Key).where(Key.digest == token_digest)).one_or_none()
     if key is None:
         return None
+    return key, bounding(session, key)
+
+
+def bounding(session: Session, key: Key) -> list[tuple[Account, str]]:
+    """Every limit that a hold for this key must fit into, each with its scope: the key's own first."""
     own = session.get(Account, key.limit_id) if key.limit_id else None
     subjects = (key.account_id, key.id, *filter(None, (key.project_id, key.member_id)))
-    return key, [*([(own, "key")] if own else []), *budgets.of(session, subjects)]
+    return [*([(own, "key")] if own else []), *budgets.of(session, subjects)]
 
 
 def listed(session: Session, account_id: str) -> list[Key]:
@@ -108,28 +129,15 @@ def revoke(session: Session, *, key_id: str, now: int) -> bool:
     return session.get(Key, key_id) is not None
 
 
+def check_name(name: str) -> None:
+    """InvalidKey for a name that is too long, or that no terminal could show."""
+    if len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+        raise InvalidKey("name", f"a key's name has at most {NAME_CHARACTERS_MAX} characters, all of them printable")
+
+
 def _checksum(body: str) -> str:
     value, digits = zlib.crc32(body.encode()), ""
     for _ in range(6):
         value, digit = divmod(value, 62)
         digits = _ALPHABET[digit] + digits
     return digits
-
-
-class Spent(msgspec.Struct, frozen=True):
-    """Nano-USD charged through one key: ever, and in the present UTC day, week (from Monday) and month."""
-
-    total: int
-    day: int
-    week: int
-    month: int
-
-
-def spending(session: Session, key_id: str, *, now: int) -> tuple[Key, Account | None, Spent]:
-    """A key that exists, its budget row and what it has spent."""
-    key = session.get_one(Key, key_id)
-    charge, created = col(Generation.charge), col(Generation.created_at)
-    starts = [0, *(period(reset, now)[0] for reset in RESETS)]
-    sums = [func.coalesce(func.sum(case((created >= start, charge), else_=0)), 0) for start in starts]
-    row = session.connection().execute(sa_select(*sums).where(col(Generation.key_id) == key_id)).one()
-    return key, session.get(Account, key.limit_id) if key.limit_id else None, Spent(*map(int, row))

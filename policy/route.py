@@ -4,6 +4,7 @@ Every endpoint of the wanted models walks down the steps of `filters`; the funne
 went. What is left is ordered by `ranking`.
 """
 
+import datetime
 import hashlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -21,7 +22,8 @@ from policy.funnel import Step, Walk, funnel
 from policy.ranking import Ranking, StatsOf
 from policy.rules import NO, Rules, effective
 from policy.stats import DEFAULT, Stats
-from policy.wanted import resolve, sort_of
+from policy.wanted import in_time, resolve, sort_of
+from providers import prompt
 from providers.catalog import Catalog
 from providers.provider import ChatRequest, Endpoint
 
@@ -29,12 +31,16 @@ NO_KEYS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The endpoints to try, in order, and how they were chosen. `own_keys`: endpoint id -> id of the customer's key to use there."""
+    """The endpoints to try, in order, and how they were chosen. `own_keys`: endpoint id -> id of the customer's key to use there.
+
+    `require_parameters`: an endpoint that would drop or change a parameter after all must not be used.
+    """
 
     endpoints: tuple[Endpoint, ...]
     funnel: tuple[Step, ...]
     own_keys: Mapping[str, str] = NO_KEYS
     rankings: tuple[Ranking, ...] = ()
+    require_parameters: bool = False
 
     @property
     def ranked(self) -> tuple[Ranked, ...]:
@@ -63,12 +69,14 @@ def plan(
     draw: float = 0.0,
     sticky: str | None = None,
     own_keys: Mapping[str, str] = NO_KEYS,
+    today: datetime.date = datetime.date.min,
 ) -> Plan:
     """The endpoints to try. `keys` are the names of the operator's provider keys, `rules` the account's, `draw` from `draw_of`.
 
     `stats` gives an endpoint's figures by its id, `id#key` for a customer's own key; `sticky` is the id of the endpoint that served this
-    conversation; `own_keys` maps provider slugs to the ids of the customer's keys. InvalidPreferences, UnknownPreset, UnknownModel, or
-    NoEndpoint with the funnel. What a preset adds to the body is put in before (`presets.apply_preset`), as the request is read from it.
+    conversation; `own_keys` maps provider slugs to the ids of the customer's keys. InvalidPreferences, UnknownPreset, UnknownModel,
+    ModelDeprecated if every wanted model was over before `today` (UTC), or NoEndpoint with the funnel. What a preset adds to the body is
+    put in before (`presets.apply_preset`), as the request is read from it.
     """
     if presets.MARK in request.model and request.model not in catalog.models:
         request = _with_preset(request, rules)
@@ -77,7 +85,7 @@ def plan(
     asked = Asked(request, own, wanted, rules, keys, own_keys)
     walks: list[Walk] = []
     rankings: list[Ranking] = []
-    models = resolve(request, catalog, rules, draw)
+    models = in_time(resolve(request, catalog, rules, draw), catalog, today)
     for each in models:
         way = filters.walk(facts_of(catalog.endpoints.get(each.model, ())), asked, each.model, each.variant)
         walks.append(way)
@@ -90,7 +98,7 @@ def plan(
     if wanted.allow_fallbacks is False and not wanted.order:
         endpoints = _first_only(endpoints, walks)
     theirs = {each.id: own_keys[slug] for each in endpoints if (slug := each.provider.slug) in own_keys} if own_keys else NO_KEYS
-    return Plan(tuple(endpoints), funnel(walks), theirs, tuple(rankings))
+    return Plan(tuple(endpoints), funnel(walks), theirs, tuple(rankings), bool(wanted.require_parameters))
 
 
 def output_max(request: ChatRequest, endpoint: Endpoint) -> int:
@@ -106,7 +114,7 @@ def ceiling(request: ChatRequest, endpoints: tuple[Endpoint, ...]) -> int:
     return max(
         price.ceiling(
             endpoint.price,
-            prompt_tokens=min(request.prompt_tokens_max, endpoint.context_length),
+            prompt_tokens=prompt.most(request, endpoint),
             completion_tokens=output_max(request, endpoint) * request.n,
             extras=request.extras,
         )

@@ -29,12 +29,17 @@ class Member(SQLModel, table=True):
 
 
 class Key(SQLModel, table=True):
-    """An API key: its HMAC, never the key. `owner` keys may do everything, `inference` keys call models, `management` keys do the rest."""
+    """An API key: its HMAC, never the key. `owner` keys may do everything, `inference` keys call models, `management` keys do the rest.
+
+    `hash` is the key's plain SHA-256, under which clients know it: at 238 random bits nothing can be guessed from it. Keys that are
+    older than the column have none and are known by their id. A key with `disabled_at` may be enabled again, a revoked one never.
+    """
 
     __tablename__ = "key"
     __table_args__ = (
         CheckConstraint("kind IN ('owner', 'inference', 'management')", name="key_kind"),
         Index("key_digest", "digest", unique=True),
+        Index("key_hash", "hash", unique=True),
         Index("key_account", "account_id"),
         {"sqlite_strict": True, "info": {"retention": "credential"}},
     )
@@ -43,6 +48,7 @@ class Key(SQLModel, table=True):
     kind: str = Field(sa_type=Text)
     name: str = Field(sa_type=Text)
     digest: str = Field(sa_type=Text)
+    hash: str | None = Field(default=None, sa_type=Text)
     label: str = Field(sa_type=Text)
     limit_id: str | None = Field(default=None, sa_type=Text, foreign_key="account.id")
     member_id: str | None = Field(default=None, sa_type=Text)
@@ -51,8 +57,11 @@ class Key(SQLModel, table=True):
     tokens_per_minute: int | None = Field(default=None, sa_type=Integer)
     concurrency: int | None = Field(default=None, sa_type=Integer)
     expires_at: int | None = Field(default=None, sa_type=BIG)
+    logging: str | None = Field(default=None, sa_type=Text)
+    disabled_at: int | None = Field(default=None, sa_type=BIG)
     revoked_at: int | None = Field(default=None, sa_type=BIG)
     created_at: int = Field(sa_type=BIG)
+    updated_at: int | None = Field(default=None, sa_type=BIG)
 
 
 class Project(SQLModel, table=True):

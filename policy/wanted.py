@@ -1,8 +1,9 @@
 """From the names in a request to models of the catalog, in order: plain ids, variants (`:nitro`, `:floor`, `:free`) and `policy/name`."""
 
+import datetime
 from typing import Final, NamedTuple
 
-from policy.errors import InvalidPreferences, UnknownModel, UnknownPreset
+from policy.errors import InvalidPreferences, ModelDeprecated, UnknownModel, UnknownPreset
 from policy.preferences import Preferences, Sort, SortKey
 from policy.presets import close_names
 from policy.rules import ModelPolicy, Rules
@@ -31,6 +32,16 @@ def resolve(request: ChatRequest, catalog: Catalog, rules: Rules, draw: float) -
             found = _found(each, catalog)
             wanted.setdefault(found.model, found)
     return list(wanted.values())
+
+
+def in_time(wanted: list[Wanted], catalog: Catalog, today: datetime.date) -> list[Wanted]:
+    """Without those that are not offered any more: a list of fallbacks outlives its models. ModelDeprecated if none is left."""
+    left = [each for each in wanted if not catalog.models[each.model].retired(today)]
+    if not left:
+        first = catalog.models[wanted[0].model]
+        assert first.deprecated is not None
+        raise ModelDeprecated(first.id, first.deprecated, first.successor)
+    return left
 
 
 def sort_of(wanted: Wanted, asked: Preferences, effective: Preferences) -> Sort | None:

@@ -1,6 +1,5 @@
 """GET key, GET credits, GET generation: what a key may know of its account. Amounts are JSON numbers in USD with all their digits."""
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -8,15 +7,19 @@ from litestar import Request, get
 from litestar.datastructures import State
 from litestar.params import FromQuery
 
+from gateway.api.key_object import current_key_object
+from gateway.asgi import headers_of, token_of
 from gateway.errors import BadRequest
 from gateway.services import Services
+from gateway.timespan import iso
 from metering import generations, ledger
 from metering.money import format_rate, json_usd, now_ms
 from metering.price import WHOLE_BPS, Price, cost
-from metering.tables import Account, Generation
+from metering.tables import Generation
 from metering.usage import Usage
-from policy import keys
+from policy import key_use
 from policy.caller import Caller
+from policy.errors import Forbidden
 
 Plain = Request[Any, Any, Any]
 
@@ -26,8 +29,7 @@ async def get_key(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
     caller = await caller_of(request, at)
     now = now_ms()
-    key, limit, spent = await at.database.read(keys.spending, caller.key_id, now=now)
-    return {"data": key_object(key.label, caller, limit, spent, key.expires_at)}
+    return {"data": current_key_object(caller, *await at.database.read(key_use.of_caller, caller.key_id, now=now), now)}
 
 
 @get(["/v1/credits", "/api/v1/credits"], summary="Credits ever deposited and used, USD")
@@ -42,44 +44,30 @@ async def get_credits(request: Plain, state: State) -> dict[str, Any]:
 async def get_generation(request: Plain, state: State, id: FromQuery[str] = "") -> dict[str, Any]:
     at: Services = state.services
     caller = await caller_of(request, at)
+    return {"data": generation_object(*await generation_of(id, caller, at))}
+
+
+async def caller_of(request: Plain, at: Services) -> Caller:
+    scope: Any = request.scope
+    return await at.callers.identify(token_of(headers_of(scope)), now_ms())
+
+
+async def generation_of(id: str, caller: Caller, at: Services) -> tuple[Generation, Price | None]:
+    """The account's own generation and its price. BadRequest without an id, 404 also for another account's."""
     if not id:
         raise BadRequest("id: is required; X-Generation-Id of an answer holds it.", param="id")
     found = await at.database.read(generations.find, id, caller.account_id) if id.isprintable() else None
     if found is None:
         raise BadRequest("There is no such generation in this account.", param="id", status=404, error_type="not_found")
-    return {"data": generation_object(*found)}
+    return found
 
 
-async def caller_of(request: Plain, at: Services) -> Caller:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return await at.callers.identify(token.strip() if scheme.lower() == "bearer" else None, now_ms())
-
-
-def key_object(label: str, caller: Caller, limit: Account | None, spent: "keys.Spent", expires_at: int | None) -> dict[str, Any]:
-    """OpenRouter's key object; what this gateway does not have is null, empty or false."""
-    remaining = None if limit is None else json_usd(max(0, limit.overdraft + limit.posted - limit.held))
-    usage = {"usage": spent.total, "usage_daily": spent.day, "usage_weekly": spent.week, "usage_monthly": spent.month}
-    return {
-        "label": label,
-        "limit": None if limit is None else json_usd(limit.overdraft),
-        "limit_remaining": remaining,
-        "limit_reset": None if limit is None else limit.reset,
-        "include_byok_in_limit": False,
-        **{name: json_usd(amount) for name, amount in usage.items()},
-        **dict.fromkeys(("byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly"), 0),
-        "is_free_tier": False,
-        "is_management_key": caller.kind == "management",
-        "is_provisioning_key": caller.kind == "management",
-        "creator_user_id": None,
-        "expires_at": None if expires_at is None else iso(expires_at),
-        "rate_limit": {"requests": caller.requests_per_minute or -1, "interval": "1m", "note": "requests per minute; -1 = no limit"},
-        "free_model_daily_requests": {"used": 0, "limit": 0, "remaining": 0},
-        "allowed_data_regions": [],
-        "organization_id": None,
-        "workspace_id": None,
-        "budgets": [],
-        "effective_budget": None,
-    }
+async def manager_of(request: Plain, at: Services, what: str) -> Caller:
+    """The owner or a manager. Forbidden for an inference key, which may not do `what`."""
+    caller = await caller_of(request, at)
+    if caller.kind == "inference":
+        raise Forbidden(f"An inference key may not {what}: use the owner's key or a management key.")
+    return caller
 
 
 NOT_KEPT: Final = (
@@ -160,7 +148,3 @@ def format_percent(bps: int) -> str:
     """Basis points as a decimal string: 10000 -> "100", 525 -> "5.25"."""
     whole, rest = divmod(bps, 100)
     return f"{whole}.{rest:02}".rstrip("0") if rest else str(whole)
-
-
-def iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

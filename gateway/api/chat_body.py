@@ -5,10 +5,12 @@ Fields that providers know and we do not pass through untouched. OpenRouter's ow
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
+from gateway.api import chat_checks
+from gateway.api.cache_lifetimes import shorten_caches
 from gateway.errors import BadRequest
 from policy import parameters, presets
 from policy.presets import Preset
@@ -22,6 +24,7 @@ DEPTH_MAX: Final = 64
 VALUES_MAX: Final = 200_000
 """More values than any prompt has tokens: 20 MiB of `{},` would be a gigabyte of memory and seconds of every request's time."""
 TOKENS_MAX: Final = 10_000_000
+Fields = TypeVar("Fields", bound=msgspec.Struct)
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 OURS: Final = (
@@ -121,15 +124,17 @@ def parse(raw: bytes, known: Mapping[str, Preset] = NONE) -> ChatRequest:
 
 def canonical(body: dict[str, Any], raw: bytes, known: Mapping[str, Preset], *, adjusted: tuple[str, ...] = ()) -> ChatRequest:
     """A chat body, the client's own or one that another client API was translated into; `raw` is what the client sent."""
-    _refuse_strangers(body)
+    refuse_strangers(body)
+    if b'"ttl"' in raw and shorten_caches(body):
+        adjusted = (*adjusted, "cache_control")
     preset = presets.find(body, known)
     if preset is not None:
         body = presets.apply_preset(body, preset)
-    try:
-        fields = msgspec.convert(body, ChatBody)
-    except msgspec.ValidationError as error:
-        raise _invalid(error) from None
+    fields = checked(body, ChatBody)
     media = {part.type for message in fields.messages if isinstance(message.content, list) for part in message.content}
+    plain = media <= {"text"}
+    if not plain or any(message.role == "tool" for message in fields.messages):
+        chat_checks.check(body["messages"])
     return ChatRequest(
         body=Content(_for_providers(body)),
         model=fields.model,
@@ -138,7 +143,7 @@ def canonical(body: dict[str, Any], raw: bytes, known: Mapping[str, Preset], *, 
         max_tokens=min((limit for limit in (fields.max_tokens, fields.max_completion_tokens) if limit), default=None),
         n=fields.n or 1,
         prompt_tokens_max=prompt.bound(body, len(raw)),
-        media=not media <= {"text"},
+        media=not plain,
         extras=frozenset(_extras(fields, media, raw)),
         capabilities=frozenset(_capabilities(body, fields, media)),
         models=tuple(fields.models or ()),
@@ -149,11 +154,19 @@ def canonical(body: dict[str, Any], raw: bytes, known: Mapping[str, Preset], *, 
     )
 
 
-def decode(raw: bytes) -> dict[str, Any]:
+def checked(body: dict[str, Any], kind: type[Fields], at: str = "") -> Fields:
+    """The body's known fields. BadRequest names the one that is not as `kind` says; `at` is where in the request this part of it stands."""
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(error, at) from None
+
+
+def decode(raw: bytes, *, values_max: int = VALUES_MAX) -> dict[str, Any]:
     """BadRequest for what is no JSON object, or one too large, too deep or with a NUL to be passed on."""
     containers = raw.count(b"[") + raw.count(b"{")
-    if containers + raw.count(b",") > VALUES_MAX:
-        raise BadRequest(f"The request body holds more than {VALUES_MAX} values.", status=413, error_type="payload_too_large")
+    if containers + raw.count(b",") > values_max:
+        raise BadRequest(f"The request body holds more than {values_max} values.", status=413, error_type="payload_too_large")
     try:
         body = msgspec.json.decode(raw)
     except RecursionError:
@@ -190,16 +203,17 @@ def _refuse_nul(body: dict[str, Any]) -> None:
             raise BadRequest(f"{name}: holds a NUL character (\\u0000), which providers refuse; remove it.", param=name)
 
 
-def _refuse_strangers(body: dict[str, Any]) -> None:
+def refuse_strangers(body: dict[str, Any]) -> None:
+    """BadRequest for a field that would redirect the request."""
     for name in REFUSED:
         if name in body:
             raise BadRequest(f"{name}: is not accepted in a request; the operator's catalog decides where requests go.", param=name)
 
 
-def _invalid(error: msgspec.ValidationError) -> BadRequest:
+def _invalid(error: msgspec.ValidationError, at: str) -> BadRequest:
     """msgspec says 'Expected `int`, got `str` - at `$.max_tokens`'; the client reads 'max_tokens: expected int, got str'."""
     what, _, where = str(error).partition(" - at `$")
-    param = where.rstrip("`").lstrip(".") or None
+    param = (at + where.rstrip("`")).lstrip(".") or None
     if "missing required field" in what:
         missing = what.split("`")[-2]
         param = f"{param}.{missing}" if param else missing
@@ -209,13 +223,18 @@ def _invalid(error: msgspec.ValidationError) -> BadRequest:
 
 
 def _for_providers(body: dict[str, Any]) -> dict[str, Any]:
-    """The body as providers get it: without our fields, without limits of 0, which count as absent."""
+    """The body as dialects get it: without our fields, without limits of 0, which count as absent.
+
+    `reasoning` stays for those that have words for a budget; its effort also stands where OpenAI has it.
+    """
     sent = {name: value for name, value in body.items() if name not in OURS}
     for name in ("max_tokens", "max_completion_tokens"):
         if not sent.get(name, 1):
             del sent[name]
-    reasoning = sent.pop("reasoning", None)
-    if isinstance(reasoning, dict) and isinstance(reasoning.get("effort"), str):
+    reasoning = sent.get("reasoning")
+    if not isinstance(reasoning, dict):
+        sent.pop("reasoning", None)
+    elif isinstance(reasoning.get("effort"), str):
         sent.setdefault("reasoning_effort", reasoning["effort"])
     return sent
 

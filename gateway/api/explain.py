@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -13,9 +14,12 @@ from gateway.api import chat_body
 from gateway.api.account import caller_of
 from gateway.api.inference import INLINE_BYTES_MAX
 from gateway.api.rules import raw_body
+from gateway.deprecation import day
 from gateway.errors import BadRequest
 from gateway.explanation import OF_PROMPT, OF_SIZE, PROMPT_TOKENS, explanation
+from gateway.routing import at_own_prices
 from gateway.services import Services
+from metering.money import now_ms
 from policy.caller import Caller
 from policy.route import draw_of
 from providers.provider import ChatRequest
@@ -52,6 +56,8 @@ async def explain_route(
         stats=at.health.stats,
         draw=draw,
         own_keys=caller.own_keys,
+        today=day(now_ms()),
+        charged=partial(at_own_prices, own_prices=at.own_prices),
     )
 
 

@@ -16,6 +16,7 @@ from gateway.errors import Busy, ClientGone, Problem, log_unforeseen, problem
 from gateway.generation import Generation, Interrupt
 from gateway.ids import Ids
 from gateway.pipeline import answer
+from gateway.recording import record
 from gateway.resuming import HEADER as RESUMABLE
 from gateway.resuming import make_resumable
 from gateway.services import Services
@@ -26,6 +27,7 @@ from policy.caller import Caller
 from policy.errors import Forbidden
 from policy.idempotency import Claim
 from policy.presets import Preset
+from policy.privacy import Level, level_of, strictest
 from policy.shedding import shed
 from providers.provider import ChatRequest
 
@@ -33,6 +35,7 @@ INLINE_BYTES_MAX: Final = 256 * 1024
 """A larger body is parsed in a thread: at 3 ms it would delay every other stream."""
 TITLE_CHARACTERS_MAX: Final = 64
 SESSION_CHARACTERS_MAX: Final = 256
+LOGGING: Final = b"x-tollway-logging"
 IDS: Final = Ids()
 
 
@@ -64,6 +67,7 @@ async def serve(api: ClientApi, scope: Scope, receive: Receive, send: Send, at: 
         _refuse_if_too_busy(caller, at)
         raw = await read_body(receive, headers, bytes_max=at.settings.body_bytes_max, seconds_max=at.settings.body_seconds)
         presets = caller.rules.presets
+        level = level_of(headers[LOGGING].decode("latin-1"), "X-Tollway-Logging") if LOGGING in headers else None
         asked = api.parse(raw, presets) if len(raw) <= INLINE_BYTES_MAX else await asyncio.to_thread(api.parse, raw, presets)
         claim = None
         if idempotency.HEADER in headers:
@@ -79,9 +83,10 @@ async def serve(api: ClientApi, scope: Scope, receive: Receive, send: Send, at: 
         return
     adjusted = list(asked.request.adjusted)
     writer = Writer(send, cut=cutter(scope), timing=timing, adjusted=adjusted)
-    generation = _generation(asked, caller, headers, created_ms, writer, claim, timing, adjusted)
+    generation = _generation(asked, caller, headers, created_ms, writer, claim, timing, adjusted, level)
     if asked.request.stream and headers.get(RESUMABLE, b"").lower() == b"on":
         make_resumable(generation, writer, at)
+    record(generation, at)
     await _own(generation, receive, at)
 
 
@@ -109,6 +114,7 @@ def _generation(
     claim: Claim | None,
     timing: Timing,
     adjusted: list[str],
+    asked_level: Level | None,
 ) -> Generation:
     id = IDS.generation(created_ms)
     writer.headers.append((b"x-generation-id", id.encode()))
@@ -126,6 +132,8 @@ def _generation(
         traced=headers.get(b"x-tollway-trace", b"").lower() == b"on",
         timing=timing,
         adjusted=adjusted,
+        notices=writer.notices,
+        level=strictest(caller.level, asked_level),
     )
 
 

@@ -1,86 +1,99 @@
-"""GET models and GET models/{id}: what can be used now, in OpenRouter's superset of OpenAI's model object. Public, no key needed."""
+"""GET models and its likes: what can be used now, by filters and in pages, one model, and its endpoints. Public but for models/user."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
 
-from litestar import get
+from litestar import Request, get
 from litestar.datastructures import State
-from litestar.params import FromPath
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, FromQuery
 
-from gateway.errors import BadRequest
+from gateway.api import query
+from gateway.api.account import caller_of
+from gateway.api.endpoints import model_endpoints
+from gateway.api.model_filters import Filters, filters
+from gateway.api.offers import Offer, named, offer, offers
+from gateway.deprecation import day
 from gateway.services import Services
-from metering import price
-from metering.money import format_rate
-from policy import parameters
-from providers.provider import Endpoint, Model
+from metering.money import now_ms
+from policy.offered import offered
+
+PAGE: Final = 500
+PAGE_MAX: Final = 1000
+OFFSET_MAX: Final = 10**6
+ENDPOINTS: Final = "/endpoints"
+Plain = Request[Any, Any, Any]
+FILTERED: Final = {"wanted": Provide(filters)}
 
 
-@get(["/v1/models", "/api/v1/models"], summary="List the models that can be used now")
-async def list_models(state: State) -> dict[str, Any]:
+@get(["/v1/models", "/api/v1/models"], dependencies=FILTERED, summary="List the models that can be used now; all that answer with text")
+async def list_models(
+    request: Plain,
+    state: State,
+    wanted: NamedDependency[Filters],
+    offset: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+) -> dict[str, Any]:
+    return _page(request, wanted.chosen(offers(state), state.services), offset, limit)
+
+
+@get(["/v1/models/count", "/api/v1/models/count"], dependencies=FILTERED, summary="How many models GET models lists in all")
+async def count_models(state: State, wanted: NamedDependency[Filters]) -> dict[str, Any]:
+    return {"data": {"count": len(wanted.chosen(offers(state), state.services))}}
+
+
+@get(["/v1/models/user", "/api/v1/models/user"], dependencies=FILTERED, summary="The models that this key may use for a plain chat")
+async def list_user_models(
+    request: Plain,
+    state: State,
+    wanted: NamedDependency[Filters],
+    offset: FromQuery[str | None] = None,
+    limit: FromQuery[str | None] = None,
+) -> dict[str, Any]:
+    """By the account's rules and preferences and its own provider keys; the prices are those of the endpoints that are left."""
     at: Services = state.services
-    data = [model_object(model, endpoints) for model in at.catalog.models.values() if (endpoints := usable(model.id, at))]
-    return {"object": "list", "data": data, "total_count": len(data), "links": {"next": None}}
+    caller = await caller_of(request, at)
+    public = offers(state)
+    allowed = offered(at.catalog, keys=at.provider_keys.keys(), rules=caller.rules, own_keys=caller.own_keys, today=day(now_ms()))
+    theirs: dict[str, Offer] = {}
+    for model, endpoints in allowed:
+        known = public.get(model.id)
+        theirs[model.id] = known if known and known.endpoints == endpoints else offer(model, endpoints)
+    return _page(request, wanted.chosen(theirs, at), offset, limit)
+
+
+@get(["/v1/embeddings/models", "/api/v1/embeddings/models"], summary="The models that answer with embeddings")
+async def list_embeddings_models(
+    request: Plain, state: State, offset: FromQuery[str | None] = None, limit: FromQuery[str | None] = None
+) -> dict[str, Any]:
+    found = [each for each in offers(state).values() if "embeddings" in each.model.output_modalities]
+    return _page(request, found, offset, limit)
 
 
 @get(["/v1/models/{id:path}", "/api/v1/models/{id:path}"], summary="One model; the slash of its id plain or escaped")
-async def get_model(state: State, id: FromPath[str]) -> dict[str, Any]:
-    at: Services = state.services
-    id = str(id).lstrip("/")
-    endpoints = usable(id, at)
-    if not endpoints:
-        close = at.catalog.close_names(id)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
-        raise BadRequest(f"No model of this id can be used here.{hint}", param="id", status=404, error_type="not_found")
-    return model_object(at.catalog.models[id], endpoints)
+async def get_model(state: State, id: FromPath[str]) -> Mapping[str, Any]:
+    """The path takes whatever follows, as ids contain slashes: `{id}/endpoints` comes here too, unless a model is called that."""
+    name = str(id).lstrip("/")
+    if name.endswith(ENDPOINTS) and name not in offers(state):
+        return model_endpoints(name.removesuffix(ENDPOINTS), state)
+    return named(name, state).object
 
 
-def usable(model_id: str, at: Services) -> list[Endpoint]:
-    """The endpoints of a model that are priced and whose provider has its key, cheapest first."""
-    fitting = [
-        endpoint
-        for endpoint in at.catalog.endpoints.get(model_id, ())
-        if not price.unpriced(endpoint.price, frozenset())
-        and (endpoint.provider.api_key_env is None or endpoint.provider.api_key_env in at.provider_keys)
-    ]
-    return sorted(fitting, key=lambda endpoint: (endpoint.priority, (endpoint.price.prompt or 0) + (endpoint.price.completion or 0)))
+@get(["/v1/model/{id:path}", "/api/v1/model/{id:path}"], summary="One model, as `data`")
+async def get_model_data(state: State, id: FromPath[str]) -> dict[str, Any]:
+    return {"data": named(str(id), state).json}
 
 
-def model_object(model: Model, endpoints: list[Endpoint]) -> dict[str, Any]:
-    first = endpoints[0]
-    capabilities = frozenset[str]().union(*(endpoint.capabilities for endpoint in endpoints))
-    modalities = [*model.input_modalities, *(["image"] if "images" in capabilities and "image" not in model.input_modalities else [])]
-    return {
-        "id": model.id,
-        "object": "model",
-        "owned_by": model.company,
-        "canonical_slug": model.id,
-        "hugging_face_id": None,
-        "name": model.name,
-        "created": model.created,
-        "description": model.description,
-        "context_length": max(endpoint.context_length for endpoint in endpoints),
-        "architecture": {
-            "modality": f"{'+'.join(modalities)}->{'+'.join(model.output_modalities)}",
-            "input_modalities": modalities,
-            "output_modalities": list(model.output_modalities),
-            "tokenizer": model.tokenizer,
-            "instruct_type": None,
-        },
-        "pricing": pricing(first),
-        "top_provider": {"context_length": first.context_length, "max_completion_tokens": first.max_output_tokens, "is_moderated": False},
-        "per_request_limits": None,
-        "supported_parameters": sorted(frozenset[str]().union(*(parameters.supported(endpoint) for endpoint in endpoints))),
-        "default_parameters": None,
-        "supported_voices": None,
-        "knowledge_cutoff": None,
-        "expiration_date": None,
-        "links": {"details": f"/api/v1/models/{model.id}"},
-    }
-
-
-def pricing(endpoint: Endpoint) -> dict[str, str]:
-    """USD per token (`request`: each) as decimal text; rates that fall back are shown as what would be charged."""
-    names = {"prompt": "prompt", "completion": "completion", "input_cache_read": "cached_prompt", "image": "image",
-             "input_cache_write": "cache_write", "internal_reasoning": "reasoning", "audio": "audio"}  # fmt: skip
-    rates = {name: endpoint.price.rate(unit) for name, unit in names.items()}
-    priced = {name: format_rate(rate) for name, rate in rates.items() if rate is not None}
-    return {**priced, "request": format_rate(endpoint.price.request)}
+def _page(request: Plain, found: list[Offer], offset: str | None, limit: str | None) -> dict[str, Any]:
+    """All of them without `offset` and `limit`; `links.next` is the path of the next page, null on the last one."""
+    first = query.whole(offset, "offset", least=0, most=OFFSET_MAX)
+    size = query.whole(limit, "limit", least=1, most=PAGE_MAX)
+    total, following = len(found), None
+    if first is not None or size is not None:
+        first, size = first or 0, size or PAGE
+        if first + size < total:
+            others = [(name, text) for name, text in request.query_params.multi_items() if name not in ("offset", "limit")]
+            following = f"{request.scope['path']}?{urlencode([*others, ('offset', first + size), ('limit', size)])}"
+        found = found[first : first + size]
+    return {"object": "list", "data": [each.json for each in found], "total_count": total, "links": {"next": following}}

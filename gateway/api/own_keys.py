@@ -12,10 +12,11 @@ from litestar import Request, delete, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from gateway.api.account import caller_of, iso
+from gateway.api.account import caller_of
 from gateway.api.rules import raw_body
 from gateway.errors import BadRequest
 from gateway.services import Services
+from gateway.timespan import iso
 from metering.money import now_ms
 from policy import own_keys
 from policy.caller import Caller

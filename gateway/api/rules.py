@@ -32,15 +32,15 @@ Plain = Request[Any, Any, Any]
 @get(ROUTING, summary="The account's routing rules, as the owner wrote them")
 async def get_routing(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
-    caller = await _manager_of(request, at)
+    caller = await manager_of(request, at)
     return await at.database.read(account_rules.document, caller.account_id)
 
 
 @put(ROUTING, summary="Replaces the account's routing rules")
 async def put_routing(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
-    caller = await _manager_of(request, at)
-    document = await _object_of(request, at)
+    caller = await manager_of(request, at)
+    document = await object_of(request, at)
     try:
         await at.database.write(account_rules.put, caller.account_id, document, now=now_ms())
     except InvalidRules as error:
@@ -51,8 +51,8 @@ async def put_routing(request: Plain, state: State) -> dict[str, Any]:
 @patch(ROUTING, summary="Changes some of the account's routing rules: a JSON merge patch of the top level, null removes a rule")
 async def patch_routing(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
-    caller = await _manager_of(request, at)
-    changes = await _object_of(request, at)
+    caller = await manager_of(request, at)
+    changes = await object_of(request, at)
     try:
         return await at.database.write(account_rules.patch, caller.account_id, changes, now=now_ms())
     except InvalidRules as error:
@@ -62,7 +62,7 @@ async def patch_routing(request: Plain, state: State) -> dict[str, Any]:
 @get(LIMITS, summary="What all keys of the account may do together; null = no limit")
 async def get_limits(request: Plain, state: State) -> dict[str, int | None]:
     at: Services = state.services
-    caller = await _manager_of(request, at)
+    caller = await manager_of(request, at)
     return limits_object(await at.database.read(account_limits.of, caller.account_id))
 
 
@@ -70,8 +70,8 @@ async def get_limits(request: Plain, state: State) -> dict[str, int | None]:
 async def put_limits(request: Plain, state: State) -> dict[str, int | None]:
     """They only restrict: what the operator limits, such as the free tier, stays limited."""
     at: Services = state.services
-    caller = await _manager_of(request, at)
-    limits = _limits(await _object_of(request, at))
+    caller = await manager_of(request, at)
+    limits = _limits(await object_of(request, at))
     await at.database.write(account_limits.set_limits, caller.account_id, **limits, now=now_ms())
     return limits
 
@@ -99,7 +99,7 @@ async def raw_body(request: Plain, *, bytes_max: int, seconds_max: float) -> byt
         raise BadRequest("The client left before its request was complete.") from None
 
 
-async def _object_of(request: Plain, at: Services) -> dict[str, Any]:
+async def object_of(request: Plain, at: Services) -> dict[str, Any]:
     raw = await raw_body(request, bytes_max=account_rules.BYTES_MAX, seconds_max=at.settings.body_seconds)
     try:
         document = msgspec.json.decode(raw)
@@ -118,7 +118,7 @@ def _wrong(error: InvalidRules) -> BadRequest:
     return BadRequest(error.message, param=path[0][:PARAM_CHARACTERS_MAX] if path else None)
 
 
-async def _manager_of(request: Plain, at: Services) -> Caller:
+async def manager_of(request: Plain, at: Services) -> Caller:
     caller = await caller_of(request, at)
     if caller.kind == "inference":
         raise Forbidden(

@@ -1,6 +1,5 @@
 """`tollway route` and `tollway catalog`."""
 
-import datetime
 import secrets
 import sys
 from typing import Any, Final
@@ -10,15 +9,19 @@ import msgspec
 
 from gateway import explanation
 from gateway.commands import route_text
+from gateway.commands.catalog_import import catalog_import
 from gateway.commands.replay import provider_keys, route_replay
 from gateway.commands.running import Json, fail, migrated, run, show, show_rows
+from gateway.deprecation import day
 from gateway.settings import Settings
 from metering import statement
+from metering.money import now_ms
 from policy import account_rules
 from policy.errors import UnknownPreset
 from policy.route import draw_of
 from policy.rules import NO, Rules
 from providers import catalog
+from providers.catalog_check import check
 from providers.content import Content
 from providers.provider import ChatRequest
 
@@ -72,6 +75,9 @@ def catalog_check() -> None:
     sys.exit(1 if findings else 0)
 
 
+catalog_group.add_command(catalog_import)
+
+
 async def explain_route(
     settings: Settings, *, model: str, provider: str, account_id: str | None = None, draw: float | None = None
 ) -> dict[str, Any]:
@@ -96,6 +102,7 @@ async def explain_route(
             keys=provider_keys(settings, loaded).keys(),
             rules=rules,
             draw=draw_of(secrets.token_hex(8)) if draw is None else draw,
+            today=day(now_ms()),
         )
     except UnknownPreset as error:
         hint = f"; did you mean {' or '.join(error.close)}?" if error.close else "; --account names whose presets and policies hold"
@@ -109,4 +116,4 @@ async def _rules_of(settings: Settings, account_id: str) -> Rules:
 
 
 def check_catalog(settings: Settings) -> list[str]:
-    return catalog.check(catalog.load(settings.catalog or None), datetime.datetime.now(datetime.UTC).date())
+    return check(catalog.load(settings.catalog or None), day(now_ms()))

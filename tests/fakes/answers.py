@@ -99,13 +99,13 @@ def choices(wish: Wish) -> list[Choice]:
 
 
 def _choice(wish: Wish, index: int, limit: int | None) -> Choice:
+    thoughts = [Piece({"reasoning_content": text}) for text in THOUGHTS] if wish.plan.has("reasoning") else []
     if calls := _tool_calls(wish):
-        return Choice(index, calls, limit, "tool_calls")
+        return Choice(index, [*thoughts, *calls], limit, "tool_calls")
     if wish.plan.has("refusal"):
         return Choice(index, [Piece({"refusal": text}) for text in _tokens("I cannot help with that.")], limit)
     if wish.plan.has("content-filter"):
         return Choice(index, [content(text) for text in _tokens("Hello from")], limit, "content_filter")
-    thoughts = [Piece({"reasoning_content": text}) for text in THOUGHTS] if wish.plan.has("reasoning") else []
     return Choice(index, itertools.chain(thoughts, map(content, _words(wish))), limit)
 
 

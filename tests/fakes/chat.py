@@ -28,6 +28,12 @@ async def answer_chat(x: Exchange, plans: Plans) -> bool:
     record, model = x.record, body["model"]
     record.model, record.stream = model, body.get("stream") is True
     record.request_body = body if len(x.request.body) <= MAX_KEPT_BODY else None
+    return await converse(x, body, plans)
+
+
+async def converse(x: Exchange, body: dict[str, Json], plans: Plans) -> bool:
+    """`body` is a chat request, the client's own or what another API's was translated into; the answer is in `x.tongue`."""
+    record, model = x.record, body["model"]
     if x.wire.poison:
         return x.reset() if x.wire.poison == "rst" else x.close()
     plan = Plan() if x.request.path.startswith("/elsewhere/") else plans.choose(model)
@@ -53,14 +59,14 @@ async def _answer(x: Exchange, wish: Wish, count: Count) -> bool:
 
 
 async def _stream(x: Exchange, wish: Wish, count: Count) -> bool:
-    kind = x.plan.text("type") if x.plan.has("wrong-content-type") else SSE_TYPE
+    kind = x.plan.text("type") if x.plan.has("wrong-content-type") else x.tongue.stream_type or SSE_TYPE
     packed = {"content-encoding": "gzip"} if x.plan.has("gzip") else {}
     headers = {"content-type": kind, "cache-control": "no-cache", "transfer-encoding": "chunked", **packed, **OPERATOR_HEADERS}
     await send_head(x, 200, headers)
     if x.plan.number("headers"):
         await asyncio.sleep(x.plan.seconds("first_ms"))
-    body, frame, pause = ChunkedBody(x), framer(x.plan), x.plan.seconds("token_ms")
-    for event in stream_events(wish, count):
+    body, frame, pause = ChunkedBody(x), x.tongue.framer() or framer(x.plan, named=x.tongue.named), x.plan.seconds("token_ms")
+    for event in x.tongue.events(stream_events(wish, count)):
         if event.kind is Kind.ACT:
             if (lives_on := await _act(x, body, event.data)) is not None:
                 return lives_on
@@ -107,7 +113,7 @@ async def _whole(x: Exchange, wish: Wish, count: Count) -> bool:
         completion["choices"] = []
     if not plan.has("missing-usage"):
         completion["usage"] = reported(count.usage(x.record.completion_tokens), plan)
-    body = dumps(completion).encode("utf-8", "replace")
+    body = dumps(x.tongue.completion(completion)).encode("utf-8", "replace")
     if plan.has("reset-midstream", "close-midstream", "stall-midstream", "truncated-json"):
         return await _break_body(x, body)
     if plan.has("clean-eof-midstream", "malformed-sse", "garbage-first"):

@@ -7,8 +7,8 @@ from tests.fakes.faults import Json
 from tests.fakes.plans import Plan
 
 
-def framer(plan: Plan) -> Callable[[Json], bytes]:
-    """Turns an event's data, JSON or raw text, into its bytes, the blank line included."""
+def framer(plan: Plan, *, named: bool = False) -> Callable[[Json], bytes]:
+    """Turns an event's data, JSON or raw text, into its bytes, the blank line included; `named` gives JSON an `event:` line of its type."""
     newline = "\r\n" if plan.has("crlf") else "\r" if plan.has("cr") else "\n"
     prefix = "data:" if plan.has("no-space") else "data: "
     number = 0
@@ -17,6 +17,8 @@ def framer(plan: Plan) -> Callable[[Json], bytes]:
         nonlocal number
         number += 1
         lines = [prefix + part for part in _data_lines(data, plan)]
+        if named and isinstance(data, dict):
+            lines = [f"event: {data.get('type')}", *lines]
         if plan.has("comments"):
             noise = [": keep-alive", "", "event: message", f"id: {number}", ": mid-event comment", "retry: 3000"]
             lines = [*noise, *lines, "", ""]

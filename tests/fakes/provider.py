@@ -10,10 +10,14 @@ import signal
 import sys
 import traceback
 
+from tests.fakes.anthropic import answer_anthropic, is_anthropic
+from tests.fakes.bedrock import answer_bedrock, is_bedrock
 from tests.fakes.chat import answer_chat
 from tests.fakes.completions import error_body
 from tests.fakes.control import control
+from tests.fakes.embeddings import answer_embeddings
 from tests.fakes.faults import FAULTS, Json
+from tests.fakes.gemini import answer_gemini, is_gemini
 from tests.fakes.http1 import BadRequestError, ClientGoneError, Wire, read_request
 from tests.fakes.ledger import Ledger
 from tests.fakes.plans import Plans
@@ -81,10 +85,18 @@ class Provider:
 
     async def _answer(self, x: Exchange) -> bool:
         path, method = x.request.path, x.request.method
+        if method == "POST" and is_anthropic(path):
+            return await answer_anthropic(x, self.plans)
+        if method == "POST" and is_bedrock(path):
+            return await answer_bedrock(x, self.plans)
+        if method == "POST" and is_gemini(path):
+            return await answer_gemini(x, self.plans)
         if path.endswith("/chat/completions"):
             if method == "POST":
                 return await answer_chat(x, self.plans)
             return await send_json(x, 405, error_body(f"Not allowed to {method} here.", kind="invalid_request_error"))
+        if method == "POST" and path.endswith("/embeddings"):
+            return await answer_embeddings(x, self.plans)
         if method == "GET" and path == "/v1/models":
             return await send_json(x, 200, {"object": "list", "data": [_model(name) for name in ("fast-1", *FAULTS)]}, outcome="served")
         if method == "GET" and path.startswith("/v1/models/"):

@@ -13,6 +13,7 @@ from tests.fakes.framing import dumps
 from tests.fakes.http1 import Request, Wire
 from tests.fakes.ledger import Record
 from tests.fakes.plans import Plan
+from tests.fakes.tongue import Tongue
 
 BLOCK = 256 << 10
 JSON_TYPE = "application/json"
@@ -28,6 +29,7 @@ class Exchange:
     record: Record
     plan: Plan = field(default_factory=Plan)
     wish: Wish | None = None
+    tongue: Tongue = field(default_factory=Tongue)
 
     async def forever(self) -> None:
         """Silence, until the client leaves."""
@@ -79,6 +81,9 @@ async def send_body(
 async def send_json(
     x: Exchange, status: int, value: Json, *, headers: dict[str, str] | None = None, outcome: str = "failed", kind: str = JSON_TYPE
 ) -> bool:
+    if outcome == "failed":
+        status, value = x.tongue.refusal(status, value)
+        headers = {**x.tongue.refusal_headers(status), **(headers or {})}
     return await send_body(x, status, dumps(value).encode("utf-8", "replace"), headers=headers, outcome=outcome, kind=kind)
 
 

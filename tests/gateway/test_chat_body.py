@@ -66,7 +66,11 @@ def test_fields_that_would_redirect_a_request_are_refused(name: str) -> None:
 def test_reasoning_effort_is_passed_on_in_openai_s_words() -> None:
     assert parsed(reasoning={"effort": "low"}).body.reveal()["reasoning_effort"] == "low"
     assert parsed(reasoning={"effort": "low"}, reasoning_effort="high").body.reveal()["reasoning_effort"] == "high"
-    assert "reasoning" not in parsed(reasoning={"max_tokens": 5}).body.reveal()
+
+
+def test_reasoning_stays_for_the_dialects_that_have_words_for_it() -> None:
+    assert parsed(reasoning={"max_tokens": 5}).body.reveal()["reasoning"] == {"max_tokens": 5}
+    assert "reasoning" not in parsed(reasoning="high").body.reveal()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_the_smallest_limit_above_zero_counts(limits: dict[str, Any], expected: 
     ("fields", "extras", "capabilities"),
     [
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, {"image"}, {"images"}),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "x"}}]}]}, {"audio"}, set()),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA"}}]}]}, {"audio"}, set()),
         ({"modalities": ["text", "audio"]}, {"audio_completion"}, set()),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {}}]}]}, {"cache_write"}, set()),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, set(), {"tools"}),
@@ -190,3 +194,13 @@ def _bounds_of(kind: str) -> tuple[int, int]:
         for size in (10, 1_000_000)
     )
     return small, large
+
+
+def test_a_cache_is_written_for_five_minutes_whatever_was_asked_and_that_is_said() -> None:
+    def message(**cache: str) -> dict[str, Any]:
+        return {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", **cache}}]}
+
+    for cache, adjusted in (({}, ()), ({"ttl": "5m"}, ()), ({"ttl": "1h"}, ("cache_control",))):
+        request = parsed(messages=[message(**cache)])
+        assert request.adjusted == adjusted
+        assert request.body.reveal()["messages"] == [message()]

@@ -1,5 +1,6 @@
 """The one table from errors to HTTP: no error is forgotten, none says too much."""
 
+import datetime
 import json
 from collections.abc import Iterator
 
@@ -19,6 +20,7 @@ from policy.errors import (
     InvalidRules,
     KeyReused,
     LimitExceeded,
+    ModelDeprecated,
     NoEndpoint,
     PolicyError,
     SealBroken,
@@ -44,6 +46,7 @@ EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
     Unauthenticated: (Unauthenticated("no"), 401),
     Forbidden: (Forbidden("no"), 403),
     UnknownModel: (UnknownModel("x", ["acme/y"]), 400),
+    ModelDeprecated: (ModelDeprecated("acme/x", datetime.date(2027, 3, 1), "acme/y"), 404),
     NoEndpoint: (NoEndpoint("none", [{"step": "s", "endpoint_count": 0}], "s"), 404),
     InvalidRules: (InvalidRules("zdr: no"), 400),
     InvalidOwnKey: (InvalidOwnKey("key", "no"), 400),

@@ -68,6 +68,9 @@ PRICED = {
     "priced/endless": ("endless@ms=1", DEAR),
     "priced/planned": ("planned", DEAR),
 }
+ABLE = {"only/embeddings": ["embeddings"], "only/chats": ["text", "tools"]}
+"""Models whose one endpoint can do this and nothing else."""
+
 UNREACHABLE = ("refusing", "silent")
 OUTPUT_MAX = 100_000
 
@@ -94,6 +97,8 @@ def catalog(*, working: str, refusing: str, silent: str) -> str:
         rows.append(_endpoint(model_id(fault, "two"), "fake-b", SECOND, priority=1))
     for id, (name, price) in PRICED.items():
         rows += [_model(id), _endpoint(id, "fake-a", upstream(name), price=price)]
+    for id, capabilities in ABLE.items():
+        rows += [_model(id), f"{_endpoint(id, 'fake-a', 'plain')}capabilities = {json.dumps(capabilities)}\n"]
     rows += _unreachable()
     return "\n".join(rows)
 

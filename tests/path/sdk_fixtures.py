@@ -30,6 +30,10 @@ FAULTY = {
     "long": "context-length",
     "split": "tool-split",
     "slow": "endless@ms=20",
+    "thinks": "reasoning",
+    "refuses": "refusal",
+    "filtered": "content-filter",
+    "cut": "close-midstream@k=3",
 }
 _ENDPOINT = """
 [[model]]

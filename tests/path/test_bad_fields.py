@@ -217,7 +217,7 @@ def test_a_preference_that_is_not_understood_is_400_and_named(client: Client, pr
         ({"provider": {"max_price": {"completion": 0}}}, "max_price"),
         ({"provider": {"quantizations": ["fp8"]}}, "quantizations"),
         ({"modalities": ["text", "audio"]}, "Price"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}}]}]}, "Price"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]}]}, "Price"),
     ],
 )
 def test_rules_that_leave_no_endpoint_are_404_with_the_funnel(client: Client, fields: dict[str, object], step: str) -> None:

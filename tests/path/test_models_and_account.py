@@ -16,7 +16,7 @@ from tests.path.sdk_fixtures import ECHO, FAST, Account, Place, exact, place, pr
 from tests.running import SECRET
 
 PREFIXES = ("/v1", "/api/v1")
-ROUTES = ("chat/completions", "models", "models/{id}", "key", "auth/key", "credits", "generation")
+ROUTES = ("chat/completions", "models", "models/{id}", "key", "auth/key", "credits", "generation", "generation/content")
 USD_PER_TOKEN = re.compile(r"0|0\.\d{1,12}|\d+")
 KEY_FIELDS = {
     "label", "limit", "limit_remaining", "limit_reset", "include_byok_in_limit", "usage", "usage_daily", "usage_weekly", "usage_monthly",
@@ -126,6 +126,17 @@ def test_a_key_tells_its_limit_and_what_it_has_used(http: httpx.Client, here: Pl
     assert (key["label"][:12], key["label"][-4:]) == (made[:12], made[-4:])
     owner = data(http, "/v1/key")
     assert (owner["limit"], owner["limit_remaining"], owner["expires_at"], owner["rate_limit"]["requests"]) == (None, None, None, -1)
+    (own,) = key["budgets"]
+    assert own == key["effective_budget"]
+    assert (own["scope"], own["limit_usd"], own["spend_usd"], own["remaining_usd"]) == (
+        "key_limit",
+        key["limit"],
+        used,
+        key["limit_remaining"],
+    )
+    assert (own["reset_interval"], own["resets_at"] > "2026", own["include_byok"]) == ("weekly", True, False)
+    assert (owner["budgets"], owner["effective_budget"], owner["is_free_tier"]) == ([], None, False)
+    assert data(http, "/v1/key", here.new_account("0").key)["is_free_tier"] is True
     manager = data(http, "/v1/key", here.new_key(management=True))
     assert manager["is_management_key"] is manager["is_provisioning_key"] is True
 
@@ -165,7 +176,23 @@ def test_a_generation_of_another_account_does_not_exist(http: httpx.Client, here
     assert refused(http.get("/v1/generation"), 400)["param"] == "id"
 
 
-@pytest.mark.parametrize("path", ["key", "auth/key", "credits", "generation?id=gen-1-abc"])
+def test_no_content_of_a_generation_is_kept_and_the_answer_says_why(http: httpx.Client, here: Place) -> None:
+    stranger = here.new_account("0")
+    id = ask(here, here.account).id
+    for prefix in PREFIXES:
+        kept = refused(http.get(f"{prefix}/generation/content?id={id}"), 404)
+        assert (kept["param"], kept["metadata"]["error_type"]) == ("id", "not_found")
+        assert "off for this account" in kept["message"]
+        unknown = refused(http.get(f"{prefix}/generation/content?id=gen-1-abc"), 404)
+        assert unknown["message"] != kept["message"]
+        theirs = http.get(f"{prefix}/generation/content?id={id}", headers={"authorization": f"Bearer {stranger.key}"})
+        assert refused(theirs, 404) == unknown
+        for query in ("", "?id="):
+            assert refused(http.get(f"{prefix}/generation/content{query}"), 400)["param"] == "id"
+        assert refused(http.get(f"{prefix}/generation/content?id=%00"), 404) == unknown
+
+
+@pytest.mark.parametrize("path", ["key", "auth/key", "credits", "generation?id=gen-1-abc", "generation/content?id=gen-1-abc"])
 def test_account_routes_want_a_key(http: httpx.Client, path: str) -> None:
     for authorization in ("", "Bearer", "Bearer sk-tw-v1-x", "Basic dXNlcjpwYXNz", "Bearer ключ".encode()):
         error = refused(http.get(f"/v1/{path}", headers={b"authorization": authorization}), 401)  # type: ignore[dict-item]

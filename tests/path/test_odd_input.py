@@ -116,11 +116,12 @@ def test_no_header_breaks_a_request(here: Place, client: Client, name: str, valu
         [{"role": "user", "content": "x"}] * 10_000,
         [{"role": "user", "content": [{"type": "text", "text": "x"}] * 10_000}],
         [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}] * 1000}],
-        [{"role": "assistant"}, {"role": "assistant", "content": None}, {"role": "tool", "content": ""}, {"role": "function"}],
+        [{"role": "assistant"}, {"role": "assistant", "content": None}, {"role": "function"}],
+        [{"role": "assistant", "tool_calls": [{"id": "1"}, {"id": []}, {}]}, {"role": "tool", "tool_call_id": "1", "content": ""}],
         [{"role": "user", "content": []}],
         [{"role": "user", "content": [{"type": "unheard-of", "unheard_of": 1}]}],
     ],
-    ids=["10,000 messages", "10,000 parts", "1,000 images", "no content", "no parts", "an unknown part"],
+    ids=["10,000 messages", "10,000 parts", "1,000 images", "no content", "calls of nothing", "no parts", "an unknown part"],
 )
 @pytest.mark.parametrize("model", [MODEL, "tollway/echo"])
 def test_strange_messages_are_served(client: Client, model: str, messages: object) -> None:

@@ -117,7 +117,7 @@ def test_the_owner_and_managers_may_read_usage_and_an_inference_key_may_not(quie
         ("activity", {"date": "yesterday"}, "date", "UTC day"),
         ("activity", {"date": "2027-02-30"}, "date", "not '2027-02-30'"),
         ("activity", {"date": "2020-01-01"}, "date", "last 30 completed UTC days"),
-        ("activity", {"api_key_hash": "abc"}, "api_key_hash", "not supported"),
+        ("activity", {"user_id": "abc"}, "user_id", "not supported"),
         ("activity", {"group_by": "workspace"}, "group_by", "not supported"),
     ],
 )

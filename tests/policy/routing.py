@@ -22,7 +22,7 @@ MILLION = 10**6
 def endpoint(slug: str, model: str = "acme/fast", **fields: Any) -> Endpoint:
     known = Model(id=model, name=model, company=model.partition("/")[0], context_length=1000)
     provider = Provider(
-        slug=slug, name=slug, dialect="openai", api_key_env=fields.pop("api_key_env", None),
+        slug=slug, name=slug, dialect=fields.pop("dialect", "openai"), api_key_env=fields.pop("api_key_env", None),
         data_policy=fields.pop("policy", DataPolicy()), region=frozenset(fields.pop("provider_region", ())),
     )  # fmt: skip
     rates = fields.pop("price", Price(prompt=100, completion=200))

@@ -69,6 +69,15 @@ def test_what_is_not_known_of_a_provider_counts_as_the_worst(wish: dict[str, Any
     assert next(iter(wish)) in reason
 
 
+def test_an_endpoints_own_data_policy_counts_instead_of_its_providers() -> None:
+    kept, unknown = DataPolicy(trains=False, retention_days=30), DataPolicy()
+    strict = endpoint("one", policy=NOTHING_KEPT, own_data_policy=kept)
+    assert (fall(strict, {"zdr": True}) or ("",))[0] == "Filter by Data Policy"
+    assert fall(strict, {"data_collection": "deny"}) is None
+    assert fall(endpoint("one", policy=unknown, own_data_policy=NOTHING_KEPT), {"zdr": True}) is None
+    assert fall(endpoint("one", policy=NOTHING_KEPT, own_data_policy=unknown), {"data_collection": "deny"}) is not None
+
+
 @pytest.mark.parametrize(("days", "allowed"), [(0, True), (1, False), (None, False)])
 def test_zdr_allows_only_providers_that_keep_nothing(days: int | None, allowed: bool) -> None:
     kept = endpoint("one", policy=DataPolicy(trains=False, retention_days=days))

@@ -24,7 +24,7 @@ from tests.policy.routing import catalog, endpoint, plan, request, slugs, usd
         (endpoint("gone", price=Price(prompt=1)), {}, "Filter by Price"),
         (endpoint("gone", price=Price(completion=1)), {}, "Filter by Price"),
         (endpoint("gone"), {"extras": frozenset({"audio"})}, "Filter by Price"),
-        (endpoint("gone"), {"extras": frozenset({"cache_write"})}, "Filter by Price"),
+        (endpoint("gone", dialect="anthropic"), {"extras": frozenset({"cache_write"})}, "Filter by Price"),
         (endpoint("gone", capabilities=frozenset({"text"})), {"capabilities": frozenset({"tools"})}, "Filter by Capabilities"),
         (endpoint("gone"), {"preferences": {"only": ["kept"]}}, "Filter by provider.only"),
         (endpoint("gone"), {"preferences": {"ignore": ["gone"]}}, "Filter by provider.ignore"),
@@ -40,6 +40,10 @@ def test_an_endpoint_that_does_not_fit_falls_at_its_step_with_a_reason(gone: End
         route.plan(request(**fields), catalog(gone), keys=frozenset())
     assert caught.value.failed_step == step
     assert caught.value.funnel[-1]["endpoint_count"] == 0
+
+
+def test_who_is_never_asked_to_write_a_cache_needs_no_price_for_it() -> None:
+    assert slugs(request(extras=frozenset({"cache_write"})), endpoint("one")) == ["one"]
 
 
 def test_a_provider_with_its_key_is_kept() -> None:
@@ -198,7 +202,7 @@ def test_no_usage_within_the_bounds_costs_more_than_the_ceiling(
     data: st.DataObject, rates: Price, extras: frozenset[str], n: int, limit: int | None
 ) -> None:
     """Any split of the bounded tokens into the units that the request may really use."""
-    served = endpoint("one", price=rates, max_output_tokens=data.draw(st.none() | st.integers(1, 500)))
+    served = endpoint("one", dialect="anthropic", price=rates, max_output_tokens=data.draw(st.none() | st.integers(1, 500)))
     wanted = request(max_tokens=limit, n=n, prompt_tokens_max=data.draw(st.integers(0, 3000)), extras=extras)
     if price.unpriced(rates, extras):
         with pytest.raises(NoEndpoint):

@@ -49,7 +49,7 @@ def broken(endpoint: Endpoint, request: ChatRequest, account: dict[str, Any], ow
     for source in sources(asked, account):
         found |= {rule for rule in ("only",) if source.get(rule) and not named(endpoint, source[rule])}
         found |= {rule for rule in ("ignore",) if source.get(rule) and named(endpoint, source[rule])}
-        policy = endpoint.provider.data_policy
+        policy = endpoint.data_policy
         if source.get("data_collection") == "deny" and policy.trains is not False:
             found.add("data_collection")
         if source.get("zdr") and (policy.trains is not False or policy.retention_days != 0):

@@ -1,12 +1,14 @@
 """Model names: ids of the catalog, variants, policies, and what is refused with names that come close."""
 
+import datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from metering.price import Price
 from policy import route, rules
-from policy.errors import InvalidPreferences, NoEndpoint, UnknownModel, UnknownPreset
+from policy.errors import InvalidPreferences, ModelDeprecated, NoEndpoint, UnknownModel, UnknownPreset
 from policy.route import draw_of
 from policy.stats import Stats
 from tests.policy.routing import catalog, endpoint, plan, request, slugs, steady, usd
@@ -107,3 +109,32 @@ def test_a_model_of_a_policy_that_is_not_in_the_catalog_is_refused() -> None:
 
 def test_a_model_of_a_company_called_policy_is_a_model() -> None:
     assert slugs(request("policy/mix"), endpoint("own", "policy/mix"), rules=MIX) == ["own"]
+
+
+LAST = datetime.date(2027, 3, 1)
+
+
+def ending(slug: str, model: str, successor: str | None = None) -> Any:
+    of = endpoint(slug, model)
+    return msgspec.structs.replace(of, model=msgspec.structs.replace(of.model, deprecated=LAST, successor=successor))
+
+
+def test_a_model_is_offered_on_its_last_day_and_refused_on_the_next() -> None:
+    old, new = ending("one", "acme/old", "acme/new"), endpoint("one", "acme/new")
+    assert plan(request("acme/old"), old, new, today=LAST).endpoints == (old,)
+    assert plan(request("acme/old"), old, new).endpoints == (old,)
+    for name in ("acme/old", "acme/old:floor"):
+        with pytest.raises(ModelDeprecated) as caught:
+            plan(request(name), old, new, today=LAST + datetime.timedelta(days=1))
+        assert (caught.value.model, caught.value.ended, caught.value.successor) == ("acme/old", LAST, "acme/new")
+        assert str(caught.value) == "acme/old was offered until 2027-03-01. Use acme/new instead."
+
+
+def test_of_a_list_of_models_those_that_are_over_are_left_out() -> None:
+    old, older, new = ending("one", "acme/old"), ending("one", "acme/older"), endpoint("one", "acme/new")
+    later = LAST + datetime.timedelta(days=1)
+    assert plan(request("acme/old", models=("acme/new",)), old, new, today=later).endpoints == (new,)
+    policy = {"policies": {"p": {"kind": "fallback", "models": ["acme/old", "acme/new"]}}}
+    assert plan(request("policy/p"), old, new, rules=policy, today=later).endpoints == (new,)
+    with pytest.raises(ModelDeprecated, match=r"acme/old was offered until 2027-03-01\. GET /v1/models"):
+        plan(request("acme/old", models=("acme/older",)), old, older, today=later)

@@ -41,7 +41,7 @@ _PREFLIGHT: Final = (
 
 
 def asks(scope: dict[str, Any]) -> bool:
-    return scope["method"] == "OPTIONS" and scope["path"].startswith(PREFIXES)
+    return bool(scope["method"] == "OPTIONS" and scope["path"].startswith(PREFIXES))
 
 
 async def allow(send: Send) -> None:

@@ -12,6 +12,7 @@ from metering.tables import Account
 from policy import keys
 from policy.errors import Forbidden, InvalidKey
 from policy.key_use import Seen, seen
+from policy.privacy import Level
 from policy.tables import Key
 
 PAGE: Final = 100
@@ -24,6 +25,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     disabled: bool | UnsetType = UNSET
     limit: int | UnsetType | None = UNSET
     reset: str | UnsetType | None = UNSET
+    logging: Level | UnsetType | None = UNSET
 
 
 def public_id(key: Key) -> str:
@@ -64,6 +66,8 @@ def change(session: Session, account_id: str, named: str, wanted: Change, *, by:
         key.name = wanted.name
     if wanted.disabled is not UNSET:
         key.disabled_at = (key.disabled_at or now) if wanted.disabled else None
+    if wanted.logging is not UNSET:
+        key.logging = wanted.logging
     _set_limit(session, key, wanted, limit_id, now)
     key.updated_at = now
     session.flush()

@@ -22,6 +22,7 @@ from metering import ledger
 from metering.tables import Account
 from policy import budgets
 from policy.errors import InvalidKey
+from policy.privacy import Level
 from policy.tables import Key, Member, Project
 
 PREFIX: Final = "sk-tw-v1-"
@@ -34,7 +35,10 @@ _SHAPE: Final = re.compile(re.escape(PREFIX) + r"[0-9A-Za-z]{46}", re.ASCII)
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What a key is created with. `limit` in nano-USD, `expires_at` in Unix milliseconds; None = without."""
+    """What a key is created with. `limit` in nano-USD, `expires_at` in Unix milliseconds; None = without.
+
+    `logging`: the most that may be kept of its requests, None = the account's own choice.
+    """
 
     account_id: str
     kind: str
@@ -47,6 +51,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_minute: int | None = None
     concurrency: int | None = None
     expires_at: int | None = None
+    logging: Level | None = None
 
 
 def derive(secret: str, purpose: str) -> bytes:

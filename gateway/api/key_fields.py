@@ -11,10 +11,11 @@ from metering.money import AMOUNT_MAX, format_usd, parse_usd
 from metering.periods import RESETS
 from policy.account_keys import Change
 from policy.keys import NAME_CHARACTERS_MAX, NewKey
+from policy.privacy import Level, level_of
 
 BYOK: Final = "include_byok_in_limit"
-CHANGED: Final = ("name", "disabled", "limit", "limit_reset", BYOK)
-CREATED: Final = ("name", "limit", "limit_reset", "expires_at", BYOK, "workspace_id")
+CHANGED: Final = ("name", "disabled", "limit", "limit_reset", "logging", BYOK)
+CREATED: Final = ("name", "limit", "limit_reset", "expires_at", "logging", BYOK, "workspace_id")
 NUMBER_CHARACTERS_MAX: Final = 64
 
 
@@ -44,6 +45,7 @@ def new_key(raw: bytes, account_id: str, now: int) -> tuple[NewKey, bool]:
         limit=None if limit is UNSET else limit,
         reset=None if reset is UNSET else reset,
         expires_at=_expires_at(given.get("expires_at"), now),
+        logging=None if (level := _logging(given)) is UNSET else level,
     )
     return new, _flag(given, BYOK) is True
 
@@ -52,7 +54,11 @@ def changes(raw: bytes) -> tuple[Change, bool]:
     """The same for a key that exists; what is left out stays as it is."""
     given = _object(raw, CHANGED)
     change = Change(
-        name=_name(given) if "name" in given else UNSET, disabled=_flag(given, "disabled"), limit=_limit(given), reset=_reset(given)
+        name=_name(given) if "name" in given else UNSET,
+        disabled=_flag(given, "disabled"),
+        limit=_limit(given),
+        reset=_reset(given),
+        logging=_logging(given),
     )
     return change, _flag(given, BYOK) is True
 
@@ -115,6 +121,16 @@ def _reset(given: dict[str, Any]) -> str | UnsetType | None:
     if value is not UNSET and value is not None and value not in RESETS:
         raise BadRequest(f"limit_reset: write {', '.join(RESETS)}, or null for a limit that never starts anew.", param="limit_reset")
     return value
+
+
+def _logging(given: dict[str, Any]) -> Level | UnsetType | None:
+    """What may be kept of this key's requests, where that is less than the account lets be kept."""
+    value = given.get("logging", UNSET)
+    if value is UNSET or value is None:
+        return value
+    if type(value) is not str:
+        raise BadRequest("logging: write none, metadata or full, or null for the account's own choice.", param="logging")
+    return level_of(value, "logging")
 
 
 def _expires_at(value: object, now: int) -> int | None:

@@ -44,6 +44,7 @@ def key_object(seen: Seen, now: int) -> dict[str, Any]:
         "name": key.name,
         "kind": key.kind,
         "disabled": key.disabled_at is not None,
+        "logging": key.logging,
         **_figures(seen, now),
         "created_at": iso(key.created_at),
         "updated_at": _moment(key.updated_at),

@@ -87,6 +87,23 @@ def test_a_request_and_a_key_can_only_be_stricter(own: Crossing) -> None:
     assert own.send("GET", f"generation/content?id={strict}").status == 404
 
 
+def test_a_key_can_be_stricter_than_its_account_and_no_wider(own: Crossing) -> None:
+    strict = own.send("POST", "keys", {"name": "strict", "logging": "none"}).json
+    wide = own.send("POST", "keys", {"name": "wide", "logging": "full"}).json
+    assert (strict["data"]["logging"], wide["data"]["logging"]) == ("none", "full")
+    assert said(own, key=wide["key"]) not in kept(own)
+    choose(own, logging="full")
+    bare, full = said(own, key=strict["key"], x_tollway_logging="full"), said(own, key=wide["key"])
+    assert kept(own) == [full]
+    assert own.send("GET", f"generation?id={bare}").json["data"]["latency"] is None
+    changed = own.send("PATCH", f"keys/{wide['data']['hash']}", {"logging": "metadata"})
+    assert changed.json["data"]["logging"] == "metadata"
+    time.sleep(SECONDS)
+    assert said(own, key=wide["key"]) not in kept(own)
+    refused = own.send("PATCH", f"keys/{wide['data']['hash']}", {"logging": "all"})
+    assert (refused.status, refused.json["error"]["param"]) == (400, "logging")
+
+
 def test_none_keeps_nothing_but_billing(own: Crossing) -> None:
     referer = {"http_referer": "https://canary.example/path", "x_title": "canary"}
     known = own.send("GET", f"generation?id={said(own, **referer)}").json["data"]

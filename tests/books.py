@@ -3,8 +3,11 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
+from alembic import command
+from alembic.config import Config
 from sqlmodel import Session
 
 from metering import credits, generations, ledger
@@ -97,3 +100,11 @@ def _on_sqlite(path: str, statements: tuple[str, ...]) -> list[tuple[object, ...
         return [connection.execute(statement).fetchall() for statement in statements][-1]
     finally:
         connection.close()
+
+
+def migrate(session: Session, revision: str) -> None:
+    """To an older revision than the newest, for books that a later one must open."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
+    config.attributes["connection"] = session.connection()
+    command.upgrade(config, revision)

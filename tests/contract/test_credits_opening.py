@@ -1,12 +1,8 @@
 """Books that are older than credits: what an account had is one paid credit, and its old deposits need none of their own."""
 
-from alembic import command
-from sqlmodel import Session
-
 from metering import credits
 from metering.database import Database
 from metering.verify import verify
-from migrations import upgrade
 from tests import books
 
 ACCOUNT = "INSERT INTO account (id, kind, posted, held, overdraft, created_at) VALUES"
@@ -21,17 +17,11 @@ OLD = (
 )
 
 
-def _migrate(session: Session, revision: str) -> None:
-    config = upgrade._config()
-    config.attributes["connection"] = session.connection()
-    command.upgrade(config, revision)
-
-
 async def test_what_an_account_had_before_there_were_credits_is_one_paid_credit(database_url: str) -> None:
     async with books.connected(database_url) as database:
-        await database.write(_migrate, "0002")
+        await database.write(books.migrate, "0002")
         await books.sql(database_url, *OLD)
-        await database.write(_migrate, "head")
+        await database.write(books.migrate, "head")
         assert [await _remaining(database, account) for account in ("rich", "empty", "new")] == [
             {"opening_rich": 70},
             {"opening_empty": 0},

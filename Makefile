@@ -16,7 +16,7 @@ PROD := .venv/.prod
 DEV := .venv/.dev
 CLIENTS := .venv-clients/.installed
 
-.PHONY: help setup serve test check bench bench-ledger prove prove-availability prove-crash prove-crowd prove-ledger prove-mutation prove-points lock
+.PHONY: help setup serve test check bench bench-ledger bench-translate prove prove-availability prove-canary prove-crash prove-crowd prove-fuzz prove-ledger prove-mutation prove-points lock
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -44,17 +44,26 @@ bench: $(DEV) ## Tollway beside its peers, same upstream, same load (installs th
 bench-ledger: $(DEV) ## the ledger beside one transaction per step, on SQLite and on Postgres (ARGS="--seconds 10 --only postgres")
 	$(PY) -m benchmarks.ledger $(ARGS)
 
+bench-translate: $(DEV) ## what translation costs beside a plain relay, per event and per request, for every dialect and client API
+	$(PY) -m benchmarks.translate $(ARGS)
+
 prove: LONG := --kills 200 --postgres-kills 20 --stops 10
-prove: prove-points prove-crowd prove-availability prove-ledger prove-crash prove-mutation ## every long proof, written to docs/scorecard.md with ARGS=--scorecard
+prove: prove-points prove-crowd prove-availability prove-canary prove-fuzz prove-ledger prove-crash prove-mutation ## every long proof, written to docs/scorecard.md with ARGS=--scorecard
 
 prove-availability: $(DEV) ## one of three providers fails every request, each fault in turn, and clients notice nothing (ARGS="--seconds 20")
 	$(PY) -m tests.prove.availability $(ARGS)
+
+prove-canary: $(DEV) ## marked words in every slot of a request and an answer, of which none may be found in any store, log or export (ARGS="--guards none")
+	$(PY) -m tests.prove.canary $(ARGS)
 
 prove-crash: $(DEV) ## kill -9 at random moments under load, and no nano-dollar is lost (ARGS="--kills 200 --postgres-kills 20 --stops 10")
 	$(PY) -m tests.prove.crash $(LONG) $(ARGS)
 
 prove-crowd: $(DEV) ## a thousand requests at once on money for a hundred, over three gateways
 	$(PY) -m tests.prove.crowd $(ARGS)
+
+prove-fuzz: $(DEV) ## a million wrong answers and requests, of which none may crash a parser (ARGS="--mutations 100000 --seed 1")
+	$(PY) -m tests.prove.fuzz $(ARGS)
 
 prove-ledger: $(DEV) ## random steps against SQLite, Postgres and a model, which must agree (ARGS="--examples 2000 --steps 50 --seed 1")
 	$(PY) -m tests.prove.ledger $(ARGS)

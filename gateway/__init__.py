@@ -12,6 +12,7 @@
     errors.py        the one table from error class to HTTP status, type and code
     lifeline.py      heartbeat, checkpoints, recovery of holds whose process died
     workers.py       the chores: sealing, checkpoints, expiry, pruning; beside the requests or in `tollway worker`
+    telemetry.py     what an ended generation tells its operator: metrics.py, spans.py over otlp.py, analytics.py; logs.py: the log's lines
     services.py      everything that is opened at start and closed in reverse
 
 Invariants:

@@ -18,6 +18,7 @@ from gateway import cors, openapi
 from gateway.api import (
     account,
     chat,
+    closing,
     completions,
     embeddings,
     endpoints,
@@ -37,16 +38,21 @@ from gateway.api import (
     usage,
 )
 from gateway.api.inference import serve
+from gateway.api.metrics import get_metrics
 from gateway.asgi import Receive, Scope, send_problem
 from gateway.errors import Problem, problem
 from gateway.ids import Ids
+from gateway.metrics import Metrics
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.streaming import Send
+from gateway.telemetry import metrics_of
 from gateway.timing import HEADER
 from metering.errors import MeteringError
 
 IDS: Final = Ids()
+OTHER: Final = "other"
+"""The route of a request that matches none: its path is the client's word."""
 _log = logging.getLogger("tollway.http")
 
 INFERENCE: Final = (chat.API, completions.API, embeddings.API, messages.API, responses.API)
@@ -65,17 +71,18 @@ class Tollway:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.litestar = _litestar(settings)
+        self._metrics = metrics_of(settings)
+        self.litestar = _litestar(settings, self._metrics)
 
     async def open(self) -> None:
         """Opens the services before a server is there to log a traceback; the lifespan then finds them open, and closes them."""
-        self.litestar.state.services = await Services.open(self._settings)
+        self.litestar.state.services = await Services.open(self._settings, self._metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.litestar(scope, receive, send)  # type: ignore[arg-type]
             return
-        send = _with_request_id(send)
+        send = _with_request_id(send, scope, self._metrics)
         hot = HOT.get(scope["path"])
         if hot is not None and scope["method"] == "POST":
             await hot(scope, receive, send, self.litestar.state.services)
@@ -87,13 +94,20 @@ class Tollway:
             await self.litestar(scope, receive, send)  # type: ignore[arg-type]
 
 
-def _with_request_id(send: Send) -> Send:
-    """And which pages may read it, and the time until the response began, where it does not say itself where its time went."""
+def _with_request_id(send: Send, scope: Scope, metrics: Metrics) -> Send:
+    """And which pages may read it, and the time until the response began, where it does not say itself where its time went; counts it."""
     request_id, began = IDS.request(), perf_counter()
 
     async def with_request_id(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = headers = [*message.get("headers", ()), *cors.HEADERS, (b"x-request-id", request_id), (b"request-id", request_id)]
+            route = scope["path"] if scope["path"] in HOT else scope.get("path_template", OTHER)
+            metrics.answers[route, message["status"]] += 1
+            message["headers"] = headers = [
+                *message.get("headers", ()),
+                *cors.HEADERS,
+                (b"x-request-id", request_id),
+                (b"request-id", request_id),
+            ]
             if not any(name == HEADER for name, _ in headers):
                 headers.append((HEADER, b"total;dur=%.3f" % ((perf_counter() - began) * 1000)))
         await send(message)
@@ -101,11 +115,11 @@ def _with_request_id(send: Send) -> Send:
     return with_request_id
 
 
-def _litestar(settings: Settings) -> Litestar:
+def _litestar(settings: Settings, metrics: Metrics) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncGenerator[None, None]:
         if "services" not in app.state:
-            app.state.services = await Services.open(settings)
+            app.state.services = await Services.open(settings, metrics)
         try:
             yield
         finally:
@@ -115,6 +129,7 @@ def _litestar(settings: Settings) -> Litestar:
         route_handlers=[
             live,
             ready,
+            *([get_metrics] if settings.metrics == "on" else []),
             openapi.document,
             models.list_models,
             models.count_models,
@@ -133,6 +148,10 @@ def _litestar(settings: Settings) -> Litestar:
             privacy.get_privacy,
             privacy.patch_privacy,
             privacy.get_privacy_history,
+            closing.get_standing,
+            closing.export_account,
+            closing.close_account,
+            closing.cancel_closing,
             messages_count.count_tokens,
             resume.resume_stream,
             ledger.get_proof,
@@ -156,6 +175,7 @@ def _litestar(settings: Settings) -> Litestar:
         lifespan=[lifespan],
         exception_handlers={HTTPException: _http_error, Exception: _error},
         openapi_config=openapi.CONFIG,
+        state=State({"metrics": metrics}),
         logging_config=None,
     )
 
@@ -186,7 +206,8 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
 def _error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     found = problem(error)
     if found.status == 500 or isinstance(error, MeteringError):
-        _log.error("%s %s: %s", request.method, request.scope["path"], type(error).__name__)
+        name, route = type(error).__name__, request.scope.get("path_template", OTHER)  # the path itself may hold a client's words
+        _log.error("%s %s: %s", request.method, route, name, extra={"route": route, "error_class": name})
     return _response(found)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gateway.commands import accounts, budget, credit, ledger, routing, usage
+from gateway.commands import accounts, budget, credit, incident, ledger, rights, routing, usage
 from gateway.commands.running import fail, opened, run, upgraded
 from gateway.settings import Settings
 from metering.errors import MeteringError
@@ -75,6 +75,9 @@ for group in (
     routing.catalog_group,
     ledger.ledger_group,
     usage.usage,
+    rights.privacy,
+    rights.audit_group,
+    incident.incident_group,
 ):
     main.add_command(group)
 

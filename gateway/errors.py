@@ -6,11 +6,11 @@ stands in `metadata.provider_code`. A provider's 401, 402 or 403 is our 502: it 
 """
 
 import logging
-import traceback
 from typing import Any, Final
 
 import msgspec
 
+from gateway.logs import frames
 from metering.errors import DatabaseUnavailable, InsufficientCredits, LedgerBusy, UnknownAccount
 from metering.money import format_usd, json_usd
 from policy.errors import (
@@ -28,6 +28,7 @@ from policy.errors import (
     Unauthenticated,
     UnknownModel,
     UnknownPreset,
+    WrongState,
 )
 from providers.errors import ProviderError, ProviderOverloaded, ProviderRefusedKey, ProviderTimeout, RequestRefused
 
@@ -120,13 +121,15 @@ def problem(error: BaseException) -> Problem:
 def log_unforeseen(found: Problem, error: BaseException, where: str) -> None:
     """The class and the lines of our code for a 5xx of our own; never the message, which may quote a prompt."""
     if found.status >= 500:
-        _log.error("%s: %s\n%s", where, type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+        name, place = type(error).__name__, "generation_id" if where.startswith("gen-") else "route"
+        _log.error("%s: %s", where, name, extra={place: where, "error_class": name, "traceback": frames(error.__traceback__)})
 
 
 _PLAIN: Final[list[tuple[type[Exception], int, str]]] = [
     (Unauthenticated, 401, "authentication"),
     (Forbidden, 403, "permission_denied"),
     (UnknownAccount, 404, "not_found"),
+    (WrongState, 409, "conflict"),
     (Busy, 503, "provider_overloaded"),
     (LedgerBusy, 503, "provider_overloaded"),
     (DatabaseUnavailable, 503, "server"),

@@ -18,12 +18,13 @@ import msgspec
 
 from gateway.streaming import Reply
 from gateway.timing import Timing
+from metering.usage import Usage
 from policy.caller import Caller
 from policy.idempotency import Claim
 from policy.privacy import Level
 from policy.route import Plan
 from policy.sticky import Conversation
-from providers.provider import ChatRequest
+from providers.provider import ChatRequest, Endpoint
 
 
 class State(Enum):
@@ -73,12 +74,24 @@ class Attempt(msgspec.Struct, kw_only=True):
     error_class: str | None = None
 
 
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """How it was settled, in figures and in our own words: nothing here comes from a client or a provider. `charge` in nano-USD."""
+
+    outcome: str
+    endpoint: Endpoint | None
+    usage: Usage
+    charge: int
+    finish_reason: str | None
+    settle_seconds: float
+
+
 class Generation:
     """Moments are in seconds of the loop's clock, `created_ms` is the wall clock; `held` is in nano-USD.
 
     `detach` says that the client has gone; True if the answer goes on without it (see `policy.tapes`).
     `adjusted` names the parameters that were dropped or changed for the endpoint that answers, `notices` are headers that belong to it.
-    `level` is what may be kept of it (see `policy.privacy`).
+    `level` is what may be kept of it (see `policy.privacy`); `unwatched`: its client asked for no analytics. `traceparent` is the client's.
+    When it has ended, `result` says how it was settled, or `refusal` why it never was: an `error_type` of `gateway.errors`.
     """
 
     def __init__(
@@ -99,6 +112,8 @@ class Generation:
         adjusted: list[str] | None = None,
         notices: list[tuple[bytes, bytes]] | None = None,
         level: Level = "metadata",
+        traceparent: str | None = None,
+        unwatched: bool = False,
     ) -> None:
         self.id = id
         self.request = request
@@ -114,6 +129,10 @@ class Generation:
         self.adjusted = [] if adjusted is None else adjusted
         self.notices = [] if notices is None else notices
         self.level = level
+        self.traceparent = traceparent
+        self.unwatched = unwatched
+        self.result: Result | None = None
+        self.refusal: str | None = None
         self.plan: Plan | None = None
         self.conversation: Conversation | None = None
         self.sticky: str | None = None

@@ -37,6 +37,8 @@ class Lifeline:
         self._watch = watch
         self._tasks: list[asyncio.Task[None]] = []
         self._missed = False
+        self.recovered = 0
+        """Holds ended for processes that died, and strays, since the start."""
 
     async def start(self) -> None:
         """DatabaseUnavailable if another process serves this SQLite file."""
@@ -61,6 +63,7 @@ class Lifeline:
                 break
             await asyncio.gather(*(self._ledger.recover(job) for job in jobs))
             ended += len(jobs)
+        self.recovered += ended
         if ended:
             _log.warning("recovered %d holds of processes that died", ended)
         return ended
@@ -71,6 +74,7 @@ class Lifeline:
         boot_id, before = self._ledger.boot_id, now - STRAY_MS
         jobs = await self._database.read(recovery.strays, boot_id=boot_id, before=before, live=live)
         await asyncio.gather(*(self._ledger.recover(job) for job in jobs))
+        self.recovered += len(jobs)
         if jobs:
             _log.error("ended %d holds whose generations were gone, the first is %s", len(jobs), jobs[0].id)
         return len(jobs)

@@ -44,11 +44,13 @@ async def answer(generation: Generation, at: Services) -> None:
         pass  # everything is settled; there is nobody to tell
     except Exception as error:  # noqa: BLE001 - the edge: whatever was not foreseen is a 500, and is looked at
         refusal = problem(error)
+        generation.refusal = refusal.metadata.get("error_type")
         log_unforeseen(refusal, error, generation.id)
         with suppress(ClientGone):
             await generation.reply.fail(refusal, None)
     finally:
         at.watch.remove(generation)
+        at.telemetry.ended(generation)
 
 
 async def _answer(generation: Generation, at: Services) -> None:

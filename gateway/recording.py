@@ -15,6 +15,7 @@ from gateway.streaming import Reply
 from metering.errors import MeteringError
 from metering.money import now_ms
 from policy import content_store
+from policy.errors import SealBroken
 from policy.privacy import keeps_content
 from providers.content import Content
 from providers.provider import ChatRequest, Event
@@ -55,12 +56,20 @@ class Transcript:
             if isinstance(part.get(name), str):
                 said.setdefault(name, []).append(part[name])
                 self._characters += len(part[name])
-        for place, call in enumerate(part.get("tool_calls") or ()):
-            function = call.get("function") or {}
-            kept = said["tool_calls"].setdefault(call.get("index", place), {"id": None, "name": None, "arguments": []})
-            kept["id"], kept["name"] = call.get("id") or kept["id"], function.get("name") or kept["name"]
-            kept["arguments"].append(function.get("arguments") or "")
-            self._characters += len(kept["arguments"][-1])
+        calls = part.get("tool_calls")
+        for place, call in enumerate(calls if isinstance(calls, list) else ()):
+            if isinstance(call, dict):
+                self._take_call(said["tool_calls"], call, place)
+
+    def _take_call(self, calls: dict[int, dict[str, Any]], call: dict[str, Any], place: int) -> None:
+        """A provider may write anything here; what is not as it should be is left out."""
+        index, function = call.get("index"), call.get("function")
+        function = function if isinstance(function, dict) else {}
+        kept = calls.setdefault(index if isinstance(index, int) else place, {"id": None, "name": None, "arguments": []})
+        kept["id"], kept["name"] = call.get("id") or kept["id"], function.get("name") or kept["name"]
+        if isinstance(function.get("arguments"), str):
+            kept["arguments"].append(function["arguments"])
+            self._characters += len(function["arguments"])
 
 
 class Recorded:
@@ -71,6 +80,7 @@ class Recorded:
         self._generation = generation
         self._at = at
         self._transcript = Transcript()
+        self._stored = False
 
     @property
     def written(self) -> float:
@@ -100,8 +110,9 @@ class Recorded:
 
     async def _store(self, error: dict[str, Any] | None) -> None:
         generation, at = self._generation, self._at
-        if self._transcript.too_long:
+        if self._transcript.too_long or self._stored:
             return
+        self._stored = True
         try:
             await at.database.write(
                 content_store.put,
@@ -114,7 +125,7 @@ class Recorded:
                 random_bytes=secrets.token_bytes,
                 now=now_ms(),
             )
-        except MeteringError as failed:
+        except (MeteringError, SealBroken) as failed:
             _log.warning("the content of %s could not be stored: %s", generation.id, type(failed).__name__)
 
 

@@ -81,8 +81,9 @@ def _too_long(context_length: int, counted: int) -> RequestRefused:
 async def _affordable(request: ChatRequest, endpoints: Endpoints, refused: Refused, caller: Caller, at: Services) -> tuple[int, Paid]:
     """The endpoints that what is available can pay for, with the tokens it pays for; now the prompt is counted, not bounded."""
     if refused.available <= 0 and refused.held <= 0 and all(route.ceiling(request, (each,)) for each in endpoints):
-        ceiling = route.ceiling(request, endpoints)  # nothing there and nothing to wait for: not worth counting the prompt
-        raise _insufficient(caller, refused, required=ceiling, least=ceiling)
+        # Nothing there and nothing to wait for: not worth counting the prompt.
+        least = min(_cost(request, each, request.prompt_tokens_estimate, min(1, route.output_max(request, each))) for each in endpoints)
+        raise _insufficient(caller, refused, required=route.ceiling(request, endpoints), least=least)
     fitting, amount, least = [], 0, AMOUNT_MAX
     counts: dict[str, int] = {}
     for endpoint in endpoints:

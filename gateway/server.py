@@ -6,7 +6,6 @@ It has no time-out for a request head that never ends, so put a proxy in front o
 
 import asyncio
 import ctypes
-import logging
 import signal
 import socket
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from gateway import logs
 from gateway.app import Tollway, create_app
 from gateway.protocol import CuttingProtocol
 from gateway.settings import Settings
@@ -23,7 +23,6 @@ from metering.database import open_database
 from migrations.upgrade import upgrade
 from providers import catalog
 
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -60,8 +59,7 @@ def listener(settings: Settings) -> socket.socket:
 
 def serve(settings: Settings, announce: Callable[[int], None] | None = None, bound: socket.socket | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit status. `bound` is a socket from `listener`, if one was needed earlier."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.install(settings.log_format)
     if settings.workers > 1:
         asyncio.run(_check(settings))
         uvicorn.run("gateway.server:create_worker", factory=True, workers=settings.workers, **_options(settings))
@@ -90,9 +88,9 @@ def create_worker() -> Tollway:
     """The application inside a worker process, which must not outlive its supervisor: it would keep the port."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    return create_app()
+    settings = Settings.load()
+    logs.install(settings.log_format)
+    return create_app(settings)
 
 
 def _options(settings: Settings) -> dict[str, Any]:
@@ -103,6 +101,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "http": CuttingProtocol,
         "lifespan": "on",
         "access_log": False,
+        "log_config": None,  # uvicorn's own would print the text of exceptions
         "log_level": "warning",
         "server_header": False,
         "date_header": False,

@@ -10,7 +10,9 @@ from typing import Final
 
 from gateway.background import Background
 from gateway.lifeline import Lifeline
+from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.telemetry import ANALYTICS_SECONDS, Telemetry, metrics_of
 from gateway.watch import Watch
 from gateway.workers import Chores, inside
 from metering import generations, tokens
@@ -72,6 +74,7 @@ class Services:
     wire: Wire
     watch: Watch
     background: Background
+    telemetry: Telemetry
     lifeline: Lifeline
     notary: Notary
     chores: Chores | None
@@ -83,7 +86,7 @@ class Services:
         return tokens.tokenizer(name)
 
     @classmethod
-    async def open(cls, settings: Settings) -> "Services":
+    async def open(cls, settings: Settings, metrics: Metrics | None = None) -> "Services":
         """Checks the catalog, brings the database up to date, registers this boot, and loads what no request should wait for."""
         loaded, ring = catalog.load(settings.catalog or None), keyring(settings.content_keys, settings.secret_key, secrets.token_bytes)
         database = open_database(settings.database_url)
@@ -113,6 +116,7 @@ class Services:
             wire=wire,
             watch=watch,
             background=Background(),
+            telemetry=Telemetry.open(settings, metrics or metrics_of(settings), loaded.models),
             lifeline=lifeline,
             notary=notary,
             chores=inside(database, notary, settings.database_url) if settings.chores == "on" else None,
@@ -123,6 +127,8 @@ class Services:
         services.watch.start()
         services.background.start(HEALTH_SECONDS, services.health.sync)
         services.background.start(limits.RENEW_SECONDS, services.limits.keep_places)
+        if (analytics := services.telemetry.analytics) is not None:
+            services.background.start(ANALYTICS_SECONDS, analytics.flush)
         if services.chores is not None:
             services.chores.start()
         gc.collect()
@@ -139,6 +145,7 @@ class Services:
         except TimeoutError:
             _log.error("%d generations could not be settled: the database does not answer; their holds stay open", len(self.watch.live))
         await self.background.stop()
+        await self.telemetry.aclose()
         await self.lifeline.stop()
         await self.wire.aclose()
         await self.limits.aclose()

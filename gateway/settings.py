@@ -15,6 +15,8 @@ PERCENT_MAX: Final = 100
 _PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?")
 ZERO: Final = ("port", "free_requests_per_minute", "free_tokens_per_minute", "free_concurrency")
 """Settings that may be 0: any free port, and no limit."""
+OTLP: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_ORIGIN: Final = re.compile(r"https?://[^/\s]")
 AWS_PARTS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """A provider row that names the first means all three; the last is for temporary keys."""
 
@@ -56,6 +58,10 @@ class Settings:
     chores: str = _setting("on", "`off`: this server leaves sealing, expiry and pruning to `tollway worker`")
     content_keys: str = _setting("", "`name:base64`, keys that wrap stored content, the current one first; empty = derived", secret=True)
     byok_fee_percent: str = _setting("0", "percent of the list price charged where a customer's own provider key is used")
+    metrics: str = _setting("on", "`off`: no `GET /metrics`; with more than one worker each answers with its own figures, marked `process`")
+    log_format: str = _setting("text", "`json`: one JSON object per line on stderr, with declared fields only")
+    posthog_key: str = _setting("", "project key for anonymous events from a closed list; empty = none are sent", secret=True)
+    posthog_host: str = _setting("", "where they go, for instance `https://eu.i.posthog.com`; needed with the key")
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -74,9 +80,10 @@ class Settings:
             raise ValueError("TOLLWAY_ENV must be development or production")
         if self.env == "production" and self.secret_key == DEVELOPMENT_SECRET:
             raise ValueError("TOLLWAY_SECRET_KEY must be set in production: 32 random characters or more")
-        for name in ("chores", "health"):
+        for name in ("chores", "health", "metrics"):
             if getattr(self, name) not in ("on", "off"):
                 raise ValueError(f"{_env(name)} must be on or off")
+        self._check_telemetry()
         if not 0 <= self.byok_fee_bps <= PERCENT_MAX * 100:
             raise ValueError(f"TOLLWAY_BYOK_FEE_PERCENT must be {PERCENT_MAX} or less")
         if self.port > PORT_MAX:
@@ -85,6 +92,20 @@ class Settings:
             raise ValueError("TOLLWAY_WORKERS must be 1 or more")
         if self.workers > 1 and self.database_url.startswith("sqlite"):
             raise ValueError("TOLLWAY_WORKERS above 1 needs Postgres: set TOLLWAY_DATABASE_URL=postgresql://..., or TOLLWAY_WORKERS=1")
+
+    def _check_telemetry(self) -> None:
+        if self.log_format not in ("text", "json"):
+            raise ValueError("TOLLWAY_LOG_FORMAT must be text or json")
+        if bool(self.posthog_key) != bool(self.posthog_host):
+            raise ValueError("TOLLWAY_POSTHOG_KEY and TOLLWAY_POSTHOG_HOST must be set together, or neither of them")
+        for name, url in (("TOLLWAY_POSTHOG_HOST", self.posthog_host), (OTLP, self.otlp_endpoint)):
+            if url and _ORIGIN.match(url) is None:
+                raise ValueError(f"{name} must begin with http:// or https:// and a host")
+
+    @property
+    def otlp_endpoint(self) -> str:
+        """Where traces go; empty = nowhere. The name is OpenTelemetry's own."""
+        return self.environment.get(OTLP, "").strip()
 
     @property
     def byok_fee_bps(self) -> int:

@@ -10,12 +10,13 @@ import asyncio
 import re
 from dataclasses import dataclass
 from enum import Enum
+from time import perf_counter
 from typing import Any
 
 import msgspec
 
 from gateway.errors import Problem
-from gateway.generation import Generation, Interrupt, State
+from gateway.generation import Generation, Interrupt, Result, State
 from gateway.labels import Labels
 from gateway.receipt import usage_object
 from gateway.services import Services
@@ -81,7 +82,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 async def settle(generation: Generation, end: End, at: Services) -> Receipt:
     """Durable when it returns: the charge, the released rest and the generation's row are one transaction."""
-    generation.state = State.ENDING
+    generation.state, began = State.ENDING, perf_counter()
     usage, source, cost = await _priced(generation, end, at)
     row = generations.row(_record(generation, end, source), usage, cost)
     if generation.level == "none":
@@ -91,6 +92,14 @@ async def settle(generation: Generation, end: End, at: Services) -> Receipt:
     else:
         closed = await at.ledger.settle(generation.id, charge=cost.charge, held=generation.held, generation=row)
     generation.state = State.VOID if cost is FREE else State.SETTLED
+    generation.result = Result(
+        outcome=end.outcome.value,
+        endpoint=end.endpoint,
+        usage=usage,
+        charge=closed.charge,
+        finish_reason=end.labels.finish_reason if end.labels else None,
+        settle_seconds=perf_counter() - began,
+    )
     return Receipt(
         usage=usage_object(
             usage, cost, charge=closed.charge, held=generation.held, source=source or "provider", own=end.own_key_id is not None

@@ -22,6 +22,18 @@ class Timing:
         self._laps.append((stage, now - self._last))
         self._last = now
 
+    @property
+    def laps(self) -> list[tuple[str, float]]:
+        """(stage, seconds) in the order in which they ended; they leave no gap."""
+        return self._laps
+
+    def seconds(self, stage: str) -> float | None:
+        """Of a stage that comes once; None if it was not reached."""
+        for found, seconds in self._laps:
+            if found == stage:
+                return seconds
+        return None
+
     def header(self) -> tuple[bytes, bytes]:
         """Milliseconds per stage; a stage that came twice (a second attempt) counts both times."""
         return HEADER, ", ".join([f"{stage};dur={ms:.3f}" for stage, ms in self.milliseconds().items()]).encode()

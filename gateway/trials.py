@@ -24,6 +24,7 @@ def next_of(left: Paid, generation: Generation, at: Services) -> int | None:
     if generation.attempts:
         places_with_room = [place for place in places if at.retries.may_retry(left[place][0].provider.slug)]
         if not places_with_room:
+            at.retries.refused += 1
             return None
     else:
         places_with_room = list(places)

@@ -17,7 +17,7 @@ from metering.errors import MeteringError
 from metering.money import format_usd, now_ms
 from metering.notary import Notary
 from metering.sealer import Sealer
-from policy import content_store, idempotency
+from policy import account_states, content_store, idempotency, retention
 
 RETRY_SECONDS_MAX: Final = 60.0
 SEALS_LOGGED_EVERY_SECONDS: Final = 60.0
@@ -90,6 +90,8 @@ def everyday(database: Database, notary: Notary, *, rows_max: int) -> tuple[Chor
         Chore(name="checkpoint", every_seconds=60.0, do=lambda: checkpoint(database, notary, rows_max=rows_max, clock=now_ms)),
         Chore(name="expiry", every_seconds=60.0, do=lambda: expire(database, now=now_ms())),
         Chore(name="content", every_seconds=600.0, do=lambda: forget(database, now=now_ms())),
+        Chore(name="account", every_seconds=600.0, do=lambda: purge(database, now=now_ms())),
+        Chore(name="retention", every_seconds=86_400.0, do=lambda: keep_within(database, now=now_ms())),
         Chore(name="idempotency", every_seconds=600.0, do=lambda: prune(database, now=now_ms())),
     )
 
@@ -126,6 +128,18 @@ async def forget(database: Database, *, now: int) -> str | None:
         forgotten += batch
         await asyncio.sleep(0)
     return f"{forgotten:,} prompts and answers forgotten, their days are over" if forgotten else None
+
+
+async def keep_within(database: Database, *, now: int) -> str | None:
+    """What is older than its category may be (`policy/retention.py`)."""
+    done = await retention.enforce(database, now=now)
+    return f"over their time: {', '.join(f'{count:,} {name}' for name, count in done.items())}" if done else None
+
+
+async def purge(database: Database, *, now: int) -> str | None:
+    """Accounts whose window is over (`policy/account_states.py`)."""
+    purged = await account_states.purge_due(database, now=now)
+    return f"{purged:,} closed accounts purged, their books remain" if purged else None
 
 
 class _Sealing:

@@ -36,6 +36,11 @@ class Commit:
         """For how long the oldest waiting job has waited; less where more jobs wait than one batch takes."""
         return _clock_ms() - self._waiting_since_ms if self._queue else 0
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for the next batch."""
+        return len(self._queue)
+
     async def submit(self, job: Job) -> Outcome:
         """LedgerBusy when the queue is full (an end of a hold is always taken); DatabaseUnavailable when a hold cannot be written."""
         return await self.post(job)

@@ -87,6 +87,11 @@ class Ledger:
         """How long the oldest job that waits to be written has waited."""
         return self._commit.waiting_ms
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait to be written."""
+        return self._commit.waiting
+
     async def flush(self) -> None:
         await self._commit.flush()
 

@@ -1,7 +1,7 @@
 """The tables of money. Amounts are nano-USD, times are Unix times in milliseconds, ids are text made in Python.
 
-Every table declares in `info` for how long its rows may be kept (`retention`, a category of `policy/privacy` rules): `billing` rows
-are the books, `metadata` says when, where and how much but never what.
+Every table declares in `info` for how long its rows may be kept (`retention`, a category of `policy/retention.py`): `billing` rows
+are the books, `metadata` says when, where and how much but never what. A column of another category names its own beside it.
 """
 
 from typing import Any
@@ -15,6 +15,11 @@ BIG: Any = BigInteger().with_variant(Integer(), "sqlite")
 
 def _options(retention: str) -> dict[str, Any]:
     return {"sqlite_strict": True, "info": {"retention": retention}}
+
+
+def _as(retention: str) -> dict[str, Any]:
+    """Of a column whose category is not its table's."""
+    return {"info": {"retention": retention}}
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -65,7 +70,7 @@ class Hold(SQLModel, table=True):
     boot_id: str = Field(sa_type=Text)
     created_at: int = Field(sa_type=BIG)
     closed_at: int | None = Field(default=None, sa_type=BIG)
-    progress: str | None = Field(default=None, sa_type=Text)
+    progress: str | None = Field(default=None, sa_type=Text, sa_column_kwargs=_as("metadata"))
 
 
 class Entry(SQLModel, table=True):
@@ -169,7 +174,8 @@ class PriceVersion(SQLModel, table=True):
 class Generation(SQLModel, table=True):
     """One answered (or failed) request: when, where, how much. `attempts` is JSON of providers, statuses, times and error classes.
 
-    `own_key_id` is the customer's own key that paid the provider: then the charge is our fee alone.
+    `own_key_id` is the customer's own key that paid the provider: then the charge is our fee alone. After 13 months what is not billing is
+    overwritten (`metering/reduction.py`).
     """
 
     __tablename__ = "generation"
@@ -177,7 +183,7 @@ class Generation(SQLModel, table=True):
         Index("generation_account", "account_id", "created_at"),
         Index("generation_key", "key_id", "created_at", "charge"),
         Index("generation_own", "key_id", "price_id", "created_at", **_where("own_key_id IS NOT NULL")),
-        _options("metadata"),
+        _options("billing"),
     )
     id: str = Field(primary_key=True, sa_type=Text)
     account_id: str = Field(sa_type=Text)
@@ -190,10 +196,10 @@ class Generation(SQLModel, table=True):
     api_type: str = Field(sa_type=Text)
     streamed: int = Field(sa_type=Integer)
     outcome: str = Field(sa_type=Text)
-    finish_reason: str | None = Field(default=None, sa_type=Text)
-    native_finish_reason: str | None = Field(default=None, sa_type=Text)
-    error_type: str | None = Field(default=None, sa_type=Text)
-    upstream_id: str | None = Field(default=None, sa_type=Text)
+    finish_reason: str | None = Field(default=None, sa_type=Text, sa_column_kwargs=_as("metadata"))
+    native_finish_reason: str | None = Field(default=None, sa_type=Text, sa_column_kwargs=_as("metadata"))
+    error_type: str | None = Field(default=None, sa_type=Text, sa_column_kwargs=_as("metadata"))
+    upstream_id: str | None = Field(default=None, sa_type=Text, sa_column_kwargs=_as("metadata"))
     usage_source: str | None = Field(default=None, sa_type=Text)
     prompt: int = Field(default=0, sa_type=BIG)
     cached_prompt: int = Field(default=0, sa_type=BIG)
@@ -208,9 +214,9 @@ class Generation(SQLModel, table=True):
     charge: int = Field(default=0, sa_type=BIG)
     remainder: int = Field(default=0, sa_type=BIG)
     shortfall: int = Field(default=0, sa_type=BIG)
-    first_byte_ms: int | None = Field(default=None, sa_type=Integer)
-    duration_ms: int = Field(sa_type=Integer)
-    attempts: str = Field(default="[]", sa_type=Text)
-    origin: str | None = Field(default=None, sa_type=Text)
-    title: str | None = Field(default=None, sa_type=Text)
+    first_byte_ms: int | None = Field(default=None, sa_type=Integer, sa_column_kwargs=_as("metadata"))
+    duration_ms: int = Field(sa_type=Integer, sa_column_kwargs=_as("metadata"))
+    attempts: str = Field(default="[]", sa_type=Text, sa_column_kwargs=_as("metadata"))
+    origin: str | None = Field(default=None, sa_type=Text, sa_column_kwargs=_as("attribution"))
+    title: str | None = Field(default=None, sa_type=Text, sa_column_kwargs=_as("attribution"))
     own_key_id: str | None = Field(default=None, sa_type=Text)

@@ -12,8 +12,9 @@ from sqlmodel import Session
 from metering import credits, ledger
 from metering.database import Database
 from metering.tables import Account
-from policy import account_limits, account_privacy, account_rules, keys, own_keys
+from policy import account_limits, account_privacy, account_rules, account_states, keys, own_keys
 from policy.account_privacy import UNCHANGED, Choice
+from policy.account_states import ACTIVE, Standing
 from policy.errors import Unauthenticated
 from policy.limits import Scope
 from policy.own_keys import NOTHING_SEALED, Sealed
@@ -49,6 +50,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     choice: Choice = UNCHANGED
     level: Level = "metadata"
     free_tier: bool = False
+    standing: Standing = ACTIVE
     requests_per_minute: int | None = None
     expires_at: int | None = None
     disabled: bool = False
@@ -66,8 +68,11 @@ class Callers:
         self._cache: OrderedDict[bytes, tuple[int, Caller | None]] = OrderedDict()
         self._running: dict[bytes, asyncio.Future[Caller | None]] = {}
 
-    async def identify(self, token: str | None, now: int) -> Caller:
-        """Unauthenticated for no token, a malformed, unknown, revoked, disabled or expired one."""
+    async def identify(self, token: str | None, now: int, *, reading: bool = False) -> Caller:
+        """Unauthenticated for no token, a malformed, unknown, revoked, disabled or expired one, or one of an account that is not active.
+
+        `reading`: nothing is changed or spent, so the owner may still while the account is suspended or closing.
+        """
         if not token:
             raise Unauthenticated("No API key: send it as 'Authorization: Bearer sk-tw-v1-...'.")
         cached = self._cache.get(self._cache_key(token))
@@ -80,6 +85,8 @@ class Callers:
             raise Unauthenticated("This API key is disabled.")
         if caller.expires_at is not None and caller.expires_at <= now:
             raise Unauthenticated("This API key has expired.")
+        if caller.standing.state != "active" and not (reading and caller.kind == "owner"):
+            raise Unauthenticated(f"{account_states.refusal(caller.standing)}.")
         return caller
 
     def _cache_key(self, token: str) -> bytes:
@@ -127,6 +134,7 @@ class _Found(msgspec.Struct):
     rules: Rules
     own: list[tuple[str, str, str]]
     choice: Choice
+    standing: Standing
 
 
 def _fresh(read_at: int, caller: Caller | None, now: int) -> bool:
@@ -149,6 +157,7 @@ def _find(session: Session, token_digest: str) -> _Found | None:
         rules=account_rules.of(session, key.account_id),
         own=own_keys.of(session, key.account_id),
         choice=account_privacy.of(session, key.account_id),
+        standing=account_states.of(session, key.account_id),
     )
 
 
@@ -168,6 +177,7 @@ def _caller(found: _Found, free: Scope | None) -> Caller:
         choice=found.choice,
         level=strictest(found.choice.privacy.logging, stored_level(key.logging)),
         free_tier=found.free_tier,
+        standing=found.standing,
         requests_per_minute=key.requests_per_minute,
         expires_at=key.expires_at,
         disabled=key.disabled_at is not None,

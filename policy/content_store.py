@@ -64,7 +64,7 @@ def put(
 
     False if it does not, or if the content is longer than BYTES_MAX.
     """
-    session.connection().execute(_lock(session), {"account_id": account_id})
+    _lock(session, account_id)
     choice = account_privacy.of(session, account_id)
     if not keeps_content(choice.privacy, level, key_id=key_id, generation_id=generation_id):
         return False
@@ -129,6 +129,7 @@ def delete_before(session: Session, account_id: str, before: int) -> Receipt:
 
 def delete_all(session: Session, account_id: str) -> Receipt:
     """The keys first: from then on the rows are noise, whatever becomes of them."""
+    _lock(session, account_id)
     keys = session.connection().execute(text("DELETE FROM content_key WHERE account_id = :a RETURNING id"), {"a": account_id}).all()
     receipt = _deleted(session, account_id)
     return receipt._replace(keys=len(keys))
@@ -136,23 +137,33 @@ def delete_all(session: Session, account_id: str) -> Receipt:
 
 def expire(session: Session, *, now: int) -> int:
     """Removes what has outlived its days, at most DELETED_AT_ONCE rows; how many."""
-    gone = session.connection().execute(_EXPIRE, {"now": now, "limit": DELETED_AT_ONCE}).all()
-    for account_id in {row.account_id for row in gone}:
+    found = session.connection().execute(_EXPIRED, {"now": now, "limit": DELETED_AT_ONCE}).all()
+    accounts = sorted({row.account_id for row in found})
+    for account_id in accounts:
+        _lock(session, account_id)
+    over = col(StoredContent.generation_id).in_([row.generation_id for row in found])
+    gone = session.connection().execute(sqlalchemy.delete(StoredContent).where(over)).rowcount
+    for account_id in accounts:
         _drop_unused_keys(session, account_id)
-    return len(gone)
+    return gone
 
 
 def rewrap(session: Session, wrapper: Wrapper, is_current: Callable[[bytes], bool]) -> int:
-    """Wraps every data key that another key has wrapped; how many. The contents stay as they are."""
-    stale = [row for row in session.exec(select(ContentKey)) if not is_current(row.wrapped)]
-    for row in stale:
-        place = _key_place(row.account_id, row.id)
-        row.wrapped = wrapper.wrap(wrapper.unwrap(row.wrapped, place), place)
-        session.add(row)
-    return len(stale)
+    """Wraps every data key that another key has wrapped; how many. Contents stay as they are, and what is deleted meanwhile stays so."""
+    account, id, seen, done = col(ContentKey.account_id), col(ContentKey.id), ("", ""), 0
+    while rows := session.exec(select(ContentKey).where(sqlalchemy.tuple_(account, id) > seen).order_by(account, id).limit(PAGE_MAX)).all():
+        for row in rows:
+            if not is_current(row.wrapped):
+                place = _key_place(row.account_id, row.id)
+                new = wrapper.wrap(wrapper.unwrap(row.wrapped, place), place)
+                named = {"account_id": row.account_id, "id": row.id, "old": row.wrapped, "new": new}
+                done += session.connection().execute(_REWRAP, named).rowcount
+        seen = (rows[-1].account_id, rows[-1].id)
+    return done
 
 
 def _deleted(session: Session, account_id: str, *where: sqlalchemy.ColumnElement[bool]) -> Receipt:
+    _lock(session, account_id)
     statement = sqlalchemy.delete(StoredContent).where(col(StoredContent.account_id) == account_id, *where)
     gone = session.connection().execute(statement.returning(col(StoredContent.size))).scalars().all()
     return Receipt(len(gone), sum(gone), _drop_unused_keys(session, account_id))
@@ -173,15 +184,18 @@ def _day_key(session: Session, account_id: str, wrapper: Wrapper, random_bytes: 
     return id, key
 
 
-def _lock(session: Session) -> Any:
-    """A change of the choice waits for this transaction, and this one for a change. SQLite has one writer anyway."""
-    return _LOCK_POSTGRES if session.connection().dialect.name == "postgresql" else _LOCK_SQLITE
+def _lock(session: Session, account_id: str) -> None:
+    """Of an account's changes of its choice, storing and deleting, one goes on at a time: no key is dropped under a row that comes.
+
+    SQLite has one writer anyway. Whoever locks several accounts does so in their order.
+    """
+    if session.connection().dialect.name == "postgresql":
+        session.connection().execute(_LOCK, {"account_id": account_id})
 
 
-_LOCK_POSTGRES: Final = text("SELECT version FROM account_privacy WHERE account_id = :account_id FOR UPDATE")
-_LOCK_SQLITE: Final = text("SELECT version FROM account_privacy WHERE account_id = :account_id")
-_EXPIRE: Final = text("""DELETE FROM content WHERE generation_id IN
-    (SELECT generation_id FROM content WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit) RETURNING account_id""")
+_LOCK: Final = text("SELECT version FROM account_privacy WHERE account_id = :account_id FOR UPDATE")
+_EXPIRED: Final = text("SELECT generation_id, account_id FROM content WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit")
+_REWRAP: Final = text("UPDATE content_key SET wrapped = :new WHERE account_id = :account_id AND id = :id AND wrapped = :old")
 _UNUSED: Final = text("""DELETE FROM content_key WHERE account_id = :account_id AND NOT EXISTS
     (SELECT 1 FROM content WHERE content.account_id = content_key.account_id AND content.content_key_id = content_key.id) RETURNING id""")
 

@@ -13,6 +13,7 @@ PolicyError                           the request may not go on
 |-- InvalidOwnKey                     a key at a provider that its owner wants to add cannot be added
 |-- InvalidKey                        an API key cannot be made or changed as its owner wants it
 |-- SealBroken                        a sealed secret does not open: changed, moved, or sealed under another TOLLWAY_SECRET_KEY
+|-- WrongState                        the account is not in a state from which this is possible
 |-- LimitExceeded                     too many requests or tokens in this minute, or requests at once; passes later
 |-- AlreadyAsked                      the same request came before with this Idempotency-Key; it runs, or has ended
 `-- KeyReused                         another request came before with this Idempotency-Key
@@ -120,6 +121,15 @@ class InvalidKey(PolicyError, ValueError):
 class SealBroken(PolicyError):
     def __init__(self, table: str) -> None:
         super().__init__(f"a sealed text of {table} does not open")
+
+
+class WrongState(PolicyError, ValueError):
+    """`state` is the account's, `message` says what it is and since when, or until when."""
+
+    def __init__(self, state: str, message: str) -> None:
+        super().__init__(message)
+        self.state = state
+        self.message = f"{message}."
 
 
 class LimitExceeded(PolicyError):

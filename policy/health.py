@@ -17,6 +17,7 @@ of any request that began after the ejection ends it.
 """
 
 import time
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -70,7 +71,13 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Health(Protocol):
-    """`stats`, `started` and `ended` do no I/O and take microseconds. Each `started` has exactly one `ended`, whatever happened."""
+    """`stats`, `started` and `ended` do no I/O and take microseconds. Each `started` has exactly one `ended`, whatever happened.
+
+    `ejections` is how often this process took an endpoint out, by provider.
+    """
+
+    @property
+    def ejections(self) -> Mapping[str, int]: ...
 
     def stats(self, id: str) -> Stats: ...
 
@@ -89,6 +96,10 @@ class Health(Protocol):
 
 class NoHealth:
     """TOLLWAY_HEALTH=off: every endpoint is always as good as one never seen."""
+
+    @property
+    def ejections(self) -> Mapping[str, int]:
+        return {}
 
     def stats(self, id: str) -> Stats:
         return DEFAULT

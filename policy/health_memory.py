@@ -6,7 +6,7 @@ second and only after new answers; `started` 0.4 us; `ended` 2 us.
 
 import logging
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -47,6 +47,7 @@ class MemoryHealth:
         self._draw = draw
         self._endpoints_max = endpoints_max
         self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self.ejections: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -93,6 +94,7 @@ class MemoryHealth:
         """An endpoint was ejected, ejected again, or has come back."""
         provider, circuit = id.partition("/")[0], seen.circuit
         seen.probed_ms = None
+        self.ejections[provider] += circuit.ejected
         if circuit.refused:
             whose = "a customer's own key" if "#" in id else "its key"
             _log.error("provider %s refuses %s again and again (401, 402 or 403) for %s: check the key", provider, whose, id)

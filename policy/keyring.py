@@ -1,7 +1,8 @@
 """The keys that wrap the data keys of stored content: from the environment, one current and any number of older ones.
 
 `TOLLWAY_CONTENT_KEYS` is `name:base64 of 32 bytes`, several separated by commas, the first one current: to rotate, put a new one in front
-and run `tollway privacy rotate`. Without it one key is derived from TOLLWAY_SECRET_KEY. A wrapped key begins with the name of the key that
+and run `tollway privacy rotate`. A key that is derived from TOLLWAY_SECRET_KEY stands behind them all: it wraps where no other is given,
+and still opens what it wrapped after one was. A wrapped key begins with the name of the key that
 wrapped it. An installation that keeps its keys elsewhere (a KMS) gives a `Wrapper` of its own to `Keyring`.
 """
 
@@ -56,8 +57,11 @@ class Keyring:
 
 def keyring(setting: str, secret: str, random_bytes: Callable[[int], bytes]) -> Keyring:
     """ValueError says what is wrong with the setting; it never quotes a key."""
-    keys = dict(_key(each) for each in setting.split(",") if each.strip())
-    return Keyring(keys or {DERIVED: derive(secret, "content-keys")}, random_bytes)
+    given = [_key(each) for each in setting.split(",") if each.strip()]
+    keys = dict([*given, (DERIVED, derive(secret, "content-keys"))])
+    if len(keys) <= len(given):
+        raise ValueError(f"TOLLWAY_CONTENT_KEYS must give each key a name of its own, and none the name {DERIVED}")
+    return Keyring(keys, random_bytes)
 
 
 def _key(text: str) -> tuple[str, bytes]:

@@ -23,6 +23,7 @@ from metering.tables import Account
 from policy import budgets
 from policy.errors import InvalidKey
 from policy.privacy import Level
+from policy.rights_tables import AccountState
 from policy.tables import Key, Member, Project
 
 PREFIX: Final = "sk-tw-v1-"
@@ -81,6 +82,8 @@ def create(session: Session, new: NewKey, *, token: str, pepper: bytes, id: str,
     that is too long, or if the account has `PER_ACCOUNT_MAX` keys.
     """
     ledger.locked(session, new.account_id)
+    if session.get(AccountState, new.account_id) is not None:
+        raise InvalidKey("account", "it is suspended, closing or closed; see `tollway account show`")
     check_name(new.name)
     living = select(func.count()).select_from(Key).where(Key.account_id == new.account_id, col(Key.revoked_at).is_(None))
     if session.exec(living).one() >= PER_ACCOUNT_MAX:

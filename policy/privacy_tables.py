@@ -1,4 +1,4 @@
-"""The tables of privacy: the account's choice and its history, the keys of its content, and the content itself.
+"""The tables of privacy: the account's choice and its history, the keys of its content, the content itself, and what was done.
 
 Times are Unix milliseconds. Retention category in `info`, as in `policy/tables.py`; `content` rows carry their own end.
 """
@@ -61,3 +61,12 @@ class StoredContent(SQLModel, table=True):
     expires_at: int = Field(sa_type=BIG)
     size: int = Field(sa_type=Integer)
     sealed: bytes = Field(sa_type=LargeBinary)
+
+
+class RetentionMark(SQLModel, table=True):
+    """How far a category has been enforced: everything before `until` (Unix ms) is done."""
+
+    __tablename__ = "retention_mark"
+    __table_args__ = ({"sqlite_strict": True, "info": {"retention": "installation"}},)
+    category: str = Field(primary_key=True, sa_type=Text)
+    until: int = Field(sa_type=BIG)

@@ -21,11 +21,15 @@ ALWAYS: Final = ALWAYS_PER_SECOND * WINDOW_SECONDS
 
 
 class Retries:
-    """A row of `WINDOW_SECONDS` counts per provider that ever got a request, so it is bounded by the catalog."""
+    """A row of `WINDOW_SECONDS` counts per provider that ever got a request, so it is bounded by the catalog.
+
+    `refused` counts the retries that found no provider with room; who asks `may_retry` adds to it.
+    """
 
     def __init__(self, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._now_ms = now_ms
         self._seconds: dict[str, dict[int, list[int]]] = {}
+        self.refused = 0
 
     def may_retry(self, provider: str) -> bool:
         """May one more retry go to this provider now? Ask and `started(provider, retry=True)` with no await in between."""

@@ -10,7 +10,7 @@ from providers.anthropic_events import Reader, count, finish, hidden, text, thou
 from providers.anthropic_request import headers, payload
 from providers.errors import ProviderInvalidAnswer
 from providers.provider import Call, Event, Events
-from providers.reading import json_object, read_stream, refusal
+from providers.reading import json_object, opening, read_stream, refusal
 from providers.sse import EventSplitter
 from providers.wire import Response, Wire
 
@@ -38,7 +38,7 @@ class AnthropicDialect:
             raise refused  # outside, so that a connection that answered 429 properly is kept
 
     async def _events(self, response: Response, *, hide: bool) -> Events:
-        first = await response.read()
+        first = await opening(response)
         if first is not None and first.lstrip()[:1] == b"{":
             yield [_as_chunk(_completion(first + await response.body(), hide=hide))]
             return

@@ -17,7 +17,7 @@ from providers.bedrock_frames import FrameSplitter
 from providers.bedrock_request import payload
 from providers.bedrock_signing import authorization, region_of
 from providers.provider import Call, Event, Events
-from providers.reading import read_stream
+from providers.reading import opening, read_stream
 from providers.wire import Response, Wire
 
 EMBEDDING_CALLS_AT_ONCE: Final = 8
@@ -55,7 +55,7 @@ class BedrockDialect:
             raise refused  # outside, so that a connection that answered 429 properly is kept
 
     async def _events(self, response: Response, style: Style) -> Events:
-        first = await response.read()
+        first = await opening(response)
         if first is not None and first.lstrip()[:1] == b"{":
             yield [as_chunk(completion(first + await response.body(), style))]
             return

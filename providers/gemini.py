@@ -11,7 +11,7 @@ from providers.gemini_answer import Answer
 from providers.gemini_errors import refusal
 from providers.gemini_request import payload
 from providers.provider import Call, Event, Events
-from providers.reading import json_object, json_or_none, read_stream
+from providers.reading import json_object, json_or_none, opening, read_stream
 from providers.sse import EventSplitter
 from providers.wire import Response, Wire
 
@@ -45,7 +45,7 @@ class GeminiDialect:
             raise refused  # outside, so that a connection that answered 429 properly is kept
 
     async def _events(self, response: Response, answer: Answer) -> Events:
-        first = await response.read()
+        first = await opening(response)
         if first is not None and first.lstrip()[:1] in (b"{", b"["):
             yield [answer.chunk(event) for event in _listed(first + await response.body())]
             answer.check()

@@ -29,7 +29,7 @@ def error_of(status: int | None, body: object, retry_after_seconds: int | None =
     details = [detail for detail in _list(error.get("details")) if isinstance(detail, dict)]
     code = word.lower() if isinstance(word, str) and CODE.fullmatch(word) else None
     detail = Content(message) if isinstance(message, str) and message else None
-    if status == 400 and not {word, *(str(each.get("reason")) for each in details)}.isdisjoint(REFUSED_KEY):
+    if status == 400 and not {str(word), *(str(each.get("reason")) for each in details)}.isdisjoint(REFUSED_KEY):
         return ProviderRefusedKey(f"the provider answered {status}", status=status, code=code, detail=detail)
     if status == 400 and isinstance(message, str) and all(words in message for words in TOO_LONG):
         code = "context_length_exceeded"

@@ -8,7 +8,7 @@ from providers import openai_embeddings
 from providers.errors import ProviderInvalidAnswer, ProviderUnavailable
 from providers.openai_request import fitted
 from providers.provider import Call, Event, Events
-from providers.reading import error_in_answer, json_object, json_or_none, read_stream, refusal
+from providers.reading import error_in_answer, json_object, json_or_none, opening, read_stream, refusal
 from providers.sse import EventSplitter
 from providers.wire import Response, Wire
 
@@ -39,7 +39,7 @@ class OpenAIDialect:
             raise refused  # outside, so that a connection that answered 429 properly is kept
 
     async def _events(self, response: Response, choices: int) -> Events:
-        first = await response.read()
+        first = await opening(response)
         if first is not None and first.lstrip()[:1] == b"{":
             yield [_as_chunk(_completion(first + await response.body()))]
             return

@@ -39,8 +39,8 @@ def _without_foreign_thoughts(messages: list[Message]) -> list[Message]:
 
 
 def _own_thoughts(message: Message) -> Message:
-    details = message["reasoning_details"]
-    kept = [each for each in details if not (isinstance(each, dict) and each.get("format") in FOREIGN)] if isinstance(details, list) else []
+    details = message["reasoning_details"] if isinstance(message["reasoning_details"], list) else []
+    kept = [each for each in details if not (isinstance(each, dict) and str(each.get("format")) in FOREIGN)]
     rest = {name: value for name, value in message.items() if name != "reasoning_details"}
     return {**rest, "reasoning_details": kept} if kept else rest
 

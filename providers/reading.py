@@ -9,7 +9,7 @@ import msgspec
 from providers.content import Content
 from providers.errors import ProviderError, ProviderInvalidAnswer, from_status
 from providers.provider import Event, Events
-from providers.sse import EventSplitter
+from providers.sse import EventSplitter, EventTooLarge
 from providers.wire import Response
 
 CODE: Final = re.compile(r"(?!None$)[A-Za-z0-9_.-]{1,64}", re.ASCII)
@@ -41,7 +41,7 @@ class Reader(Protocol):
 async def read_stream(response: Response, reader: Reader, splitter: Splitter, first: bytes | None) -> Events:
     """`first` are the bytes that were already read. What came before a bad frame counts, however the bytes were cut into reads."""
     while first is not None:
-        events, broken = _read_all(reader, splitter.feed(first))
+        events, broken = _read_chunk(reader, splitter, first)
         yield events  # also when empty: a comment says that the provider is alive
         if broken is not None:
             raise broken
@@ -58,6 +58,22 @@ async def sse(response: Response, reader: Reader, event_bytes_max: int) -> Event
     """Server-sent events."""
     async for batch in read_stream(response, reader, EventSplitter(event_bytes_max), await response.read()):
         yield batch
+
+
+async def opening(response: Response) -> bytes | None:
+    """The first bytes, up to one that tells JSON from a stream: blanks say nothing, and a read may end behind them."""
+    first = await response.read()
+    while first is not None and not first.strip() and (more := await response.read()) is not None:
+        first += more
+    return first
+
+
+def _read_chunk(reader: Reader, splitter: Splitter, chunk: bytes) -> tuple[list[Event], ProviderError | None]:
+    try:
+        return _read_all(reader, splitter.feed(chunk))
+    except EventTooLarge as error:
+        events, broken = _read_all(reader, error.before.reveal())
+        return events, broken or (None if reader.done else ProviderInvalidAnswer(error.summary))
 
 
 def _read_all(reader: Reader, frames: list[bytes]) -> tuple[list[Event], ProviderError | None]:

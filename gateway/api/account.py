@@ -49,7 +49,7 @@ async def get_generation(request: Plain, state: State, id: FromQuery[str] = "") 
 
 async def caller_of(request: Plain, at: Services) -> Caller:
     scope: Any = request.scope
-    return await at.callers.identify(token_of(headers_of(scope)), now_ms())
+    return await at.callers.identify(token_of(headers_of(scope)), now_ms(), reading=scope["method"] == "GET")
 
 
 async def generation_of(id: str, caller: Caller, at: Services) -> tuple[Generation, Price | None]:

@@ -9,11 +9,20 @@ from providers.provider import Event
 DONE: Final = b"data: [DONE]\n\n"
 
 
+def show_reasoning(event: Event) -> None:
+    """Thoughts that a provider calls `reasoning_content` stand under `reasoning` too, where OpenRouter's clients look for them."""
+    for choice in event["choices"]:
+        part = choice.get("delta") or choice.get("message")
+        if part and "reasoning_content" in part and "reasoning" not in part:
+            part["reasoning"] = part["reasoning_content"]
+
+
 class ChatJson(Whole):
     """The completion with its usage, once it has been charged."""
 
     async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None:
         completion = self.completion or labels
+        show_reasoning(completion)
         completion["object"] = "chat.completion"
         completion["usage"] = usage
         if trace is not None:
@@ -32,6 +41,8 @@ class ChatStream(Streamed):
         self._include_usage = include_usage
 
     async def events(self, events: list[Event]) -> None:
+        for event in events:
+            show_reasoning(event)
         await self.write(b"".join([b"data: " + encode(event) + b"\n\n" for event in events]), more=True)
 
     async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None:

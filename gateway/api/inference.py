@@ -95,6 +95,7 @@ def _refuse_if_too_busy(caller: Caller, at: Services) -> None:
     queue_ms, lag_ms = at.ledger.waiting_ms, int(at.watch.lag_seconds * 1000)
     reason = shed(len(at.watch.live), at.settings.generations_max, queue_ms, lag_ms, caller.free_tier)
     if reason is not None:
+        at.telemetry.metrics.shed += 1
         raise Busy(f"Too busy: {reason}. Try again in a moment; nothing was sent or charged.")
 
 
@@ -134,6 +135,8 @@ def _generation(
         adjusted=adjusted,
         notices=writer.notices,
         level=strictest(caller.level, asked_level),
+        traceparent=headers[b"traceparent"].decode("latin-1") if b"traceparent" in headers else None,
+        unwatched=b"1" in (headers.get(b"sec-gpc"), headers.get(b"dnt")),
     )
 
 

@@ -4,8 +4,10 @@ What is changed here holds in every process within a second, which is how long a
 """
 
 import secrets
+from functools import partial
 from typing import Any, Final
 
+import msgspec
 from litestar import Request, Response, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery
@@ -17,7 +19,8 @@ from gateway.api.rules import raw_body
 from gateway.errors import BadRequest
 from gateway.services import Services
 from metering.money import now_ms
-from policy import account_keys, key_use, keys
+from policy import account_keys, audit, key_use, keys
+from policy.audit import Deed
 from policy.key_use import Seen
 
 BODY_BYTES_MAX: Final = 16 * 1024
@@ -58,7 +61,9 @@ async def create_key(request: Plain, state: State) -> Response[dict[str, Any]]:
     now = now_ms()
     new, byok = key_fields.new_key(await _body(request, at), caller.account_id, now)
     id, token = f"key_{secrets.token_hex(12)}", keys.generate(secrets.randbelow)
-    key = await at.database.write(keys.create, new, token=token, pepper=at.pepper, id=id, now=now)
+    deed = Deed(actor=caller.key_id, action="key.create", account_id=caller.account_id, subject=id, change={"kind": new.kind})
+    work = partial(keys.create, new=new, token=token, pepper=at.pepper, id=id, now=now)
+    key = await at.database.write(audit.noted, deed, now, work)
     seen = await at.database.read(account_keys.one, caller.account_id, key.id, now=now)
     return _adjusted({**_found(seen, now), "key": token}, byok, 201)
 
@@ -81,7 +86,12 @@ async def change_key(request: Plain, state: State, hash: FromPath[str]) -> Respo
     now, limit_id = now_ms(), f"lim_{secrets.token_hex(12)}"
     seen = None
     if hash.isprintable():
-        seen = await at.database.write(account_keys.change, caller.account_id, hash, wanted, by=caller.kind, limit_id=limit_id, now=now)
+        fields = sorted(name for name, value in msgspec.structs.asdict(wanted).items() if value is not msgspec.UNSET)
+        deed = Deed(actor=caller.key_id, action="key.change", account_id=caller.account_id, subject=hash, change={"fields": fields})
+        work = partial(
+            account_keys.change, account_id=caller.account_id, named=hash, wanted=wanted, by=caller.kind, limit_id=limit_id, now=now
+        )
+        seen = await at.database.write(audit.noted, deed, now, work, _is_found)
     return _adjusted(_found(seen, now), byok, 200)
 
 
@@ -89,10 +99,15 @@ async def change_key(request: Plain, state: State, hash: FromPath[str]) -> Respo
 async def delete_key(request: Plain, state: State, hash: FromPath[str]) -> dict[str, Any]:
     at: Services = state.services
     caller = await manager_of(request, at, CHANGE)
-    known = hash.isprintable()
-    if not known or not await at.database.write(account_keys.delete, caller.account_id, hash, by=caller.kind, now=now_ms()):
+    deed = Deed(actor=caller.key_id, action="key.delete", account_id=caller.account_id, subject=hash)
+    work = partial(account_keys.delete, account_id=caller.account_id, named=hash, by=caller.kind, now=now_ms())
+    if not hash.isprintable() or not await at.database.write(audit.noted, deed, now_ms(), work, bool):
         raise _unknown()
     return {"deleted": True}
+
+
+def _is_found(seen: Seen | None) -> bool:
+    return seen is not None
 
 
 def _found(seen: Seen | None, now: int) -> dict[str, Any]:

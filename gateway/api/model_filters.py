@@ -43,7 +43,10 @@ class Filters(msgspec.Struct, frozen=True):
 
     def chosen(self, offers: Mapping[str, Offer], at: Services) -> list[Offer]:
         found = [each for each in offers.values() if all(keep(each) for keep in self.keeps)]
-        return sorted(found, key=lambda each: SORTS[self.sort](each, at)) if self.sort else found
+        if self.sort is None:
+            return found
+        by = SORTS[self.sort]
+        return sorted(found, key=lambda each: by(each, at))
 
 
 async def filters(

@@ -5,6 +5,7 @@ A key goes in once and never comes out again; one that was deleted is dead withi
 
 import difflib
 import secrets
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -12,19 +13,19 @@ from litestar import Request, delete, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from gateway.api.account import caller_of
+from gateway.api.account import manager_of
 from gateway.api.rules import raw_body
 from gateway.errors import BadRequest
 from gateway.services import Services
 from gateway.timespan import iso
 from metering.money import now_ms
-from policy import own_keys
-from policy.caller import Caller
-from policy.errors import Forbidden
+from policy import audit, own_keys
+from policy.audit import Deed
 from policy.tables import ProviderKey
 from providers.catalog import Catalog
 
 BODY_BYTES_MAX: Final = 16 * 1024
+WHAT: Final = "read or change the account's provider keys"
 SLUG_CHARACTERS_MAX: Final = 100
 FIELDS: Final = ("provider", "key")
 KEYS: Final = ["/v1/account/provider-keys", "/api/v1/account/provider-keys"]
@@ -34,33 +35,40 @@ Plain = Request[Any, Any, Any]
 @get(KEYS, summary="The account's own keys at providers")
 async def list_own_keys(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
-    caller = await _manager_of(request, at)
+    caller = await manager_of(request, at, WHAT)
     return {"data": [own_key_object(key) for key in await at.database.read(own_keys.listed, caller.account_id)]}
 
 
 @post(KEYS, summary="Adds a key of the account's own at a provider: its endpoints are tried first and cost only the fee")
 async def add_own_key(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
-    caller = await _manager_of(request, at)
+    caller = await manager_of(request, at, WHAT)
     given = await _fields_of(request, at)
-    key = await at.database.write(
+    id, now = f"pk_{secrets.token_hex(12)}", now_ms()
+    work = partial(
         own_keys.add,
-        id=f"pk_{secrets.token_hex(12)}",
+        id=id,
         account_id=caller.account_id,
         provider=_with_keys(given["provider"], at.catalog),
         text=given["key"],
         secret=at.settings.secret_key,
         random_bytes=secrets.token_bytes,
-        now=now_ms(),
+        now=now,
     )
+    deed = Deed(
+        actor=caller.key_id, action="provider_key.add", account_id=caller.account_id, subject=id, change={"provider": given["provider"]}
+    )
+    key = await at.database.write(audit.noted, deed, now, work)
     return {"data": own_key_object(key)}
 
 
 @delete([f"{path}/{{id:str}}" for path in KEYS], status_code=200, summary="Deletes a key of the account's own at a provider")
 async def delete_own_key(request: Plain, state: State, id: FromPath[str]) -> dict[str, Any]:
     at: Services = state.services
-    caller = await _manager_of(request, at)
-    known = id.isprintable() and await at.database.write(own_keys.revoke, id=id, account_id=caller.account_id, now=now_ms())
+    caller = await manager_of(request, at, WHAT)
+    deed = Deed(actor=caller.key_id, action="provider_key.delete", account_id=caller.account_id, subject=id)
+    work = partial(own_keys.revoke, id=id, account_id=caller.account_id, now=now_ms())
+    known = id.isprintable() and await at.database.write(audit.noted, deed, now_ms(), work, bool)
     if not known:
         raise BadRequest("There is no such provider key in this account.", param="id", status=404, error_type="not_found")
     return {"deleted": True}
@@ -97,10 +105,3 @@ def _with_keys(slug: str, catalog: Catalog) -> str:
     close = difflib.get_close_matches(slug.lower(), taking, n=3) if len(slug) <= SLUG_CHARACTERS_MAX else []
     hint = f" Did you mean {' or '.join(close)}?" if close else " Write its slug, as in the endpoint ids of GET /v1/models."
     raise BadRequest(f"provider: there is no such provider here.{hint}", param="provider")
-
-
-async def _manager_of(request: Plain, at: Services) -> Caller:
-    caller = await caller_of(request, at)
-    if caller.kind == "inference":
-        raise Forbidden("An inference key may neither read nor change the account's provider keys: use the owner's or a management key.")
-    return caller

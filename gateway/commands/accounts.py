@@ -1,21 +1,29 @@
 """`tollway account` and `tollway key`."""
 
 import secrets
+from functools import partial
 from typing import Any
 
 import click
 from sqlmodel import Session
 
+from gateway.commands.rights import account_resume, account_show, account_suspend
 from gateway.commands.running import Account, Json, migrated, moment, nano_or_zero, new_id, run, show, show_rows
 from gateway.settings import Settings
 from metering import credits, ledger
 from metering.money import format_usd, now_ms
-from policy import keys, members
+from policy import audit, keys, members
+from policy.audit import OPERATOR, Deed
+from policy.tables import Key
 
 
 @click.group()
 def account() -> None:
     """Accounts."""
+
+
+for command in (account_show, account_suspend, account_resume):
+    account.add_command(command)
 
 
 @account.command("create")
@@ -82,6 +90,7 @@ async def create_account(settings: Settings, *, email: str, credit: str) -> dict
         keys.create(session, owner, token=token, pepper=pepper, id=new_id("key"), now=now)
         if amount:
             credits.add(session, id=new_id("dep"), account_id=account_id, amount=amount, reason="first credit", now=now)
+        audit.record(session, Deed(actor=OPERATOR, action="account.create", account_id=account_id), now=now)
 
     async with migrated(settings) as database:
         await database.write(create)
@@ -113,7 +122,8 @@ async def create_key(
     )
     pepper = keys.derive(settings.secret_key, "key-pepper")
     async with migrated(settings) as database:
-        await database.write(keys.create, new, token=token, pepper=pepper, id=id, now=now_ms())
+        deed = Deed(actor=OPERATOR, action="key.create", account_id=account_id, subject=id, change={"kind": new.kind})
+        await database.write(audit.noted, deed, now_ms(), partial(keys.create, new=new, token=token, pepper=pepper, id=id, now=now_ms()))
     return {
         "id": id,
         "key": token,
@@ -148,5 +158,8 @@ async def list_keys(settings: Settings, *, account_id: str) -> list[dict[str, An
 
 async def revoke_key(settings: Settings, *, key_id: str) -> None:
     async with migrated(settings) as database:
-        if not await database.write(keys.revoke, key_id=key_id, now=now_ms()):
+        key = await database.read(lambda session: session.get(Key, key_id))
+        if key is None:
             raise ValueError(f"there is no key {key_id}")
+        deed = Deed(actor=OPERATOR, action="key.delete", account_id=key.account_id, subject=key_id)
+        await database.write(audit.noted, deed, now_ms(), partial(keys.revoke, key_id=key_id, now=now_ms()))

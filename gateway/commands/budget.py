@@ -1,5 +1,6 @@
 """`tollway budget`, `tollway project` and `tollway member`: who may spend how much of an account."""
 
+from functools import partial
 from typing import Any
 
 import click
@@ -9,7 +10,8 @@ from gateway.commands.running import Account, Json, migrated, nano_or_zero, new_
 from gateway.settings import Settings
 from metering import ledger
 from metering.money import format_usd, now_ms
-from policy import budgets, members
+from policy import audit, budgets, members
+from policy.audit import OPERATOR, Deed
 from policy.tables import ROLES
 
 
@@ -103,7 +105,9 @@ async def set_budget(
     amount, id = nano_or_zero(usd, "--usd"), new_id("lim")
     new = budgets.NewBudget(account_id=account_id, scope=scope, subject_id=subject_id, amount=amount, reset=reset)
     async with migrated(settings) as database:
-        await database.write(budgets.add, new, id=id, now=now_ms())
+        change = {"scope": scope, "usd": format_usd(amount), "reset": reset}
+        deed = Deed(actor=OPERATOR, action="budget.set", account_id=account_id, subject=subject_id, change=change)
+        await database.write(audit.noted, deed, now_ms(), partial(budgets.add, new=new, id=id, now=now_ms()))
     return {"id": id, "account_id": account_id, "scope": scope, "subject_id": subject_id, "limit_usd": format_usd(amount), "reset": reset}
 
 
@@ -126,14 +130,17 @@ async def list_budgets(settings: Settings, *, account_id: str) -> list[dict[str,
 
 async def remove_budget(settings: Settings, *, account_id: str, id: str) -> None:
     async with migrated(settings) as database:
-        if not await database.write(budgets.remove, account_id=account_id, id=id):
+        deed = Deed(actor=OPERATOR, action="budget.remove", account_id=account_id, subject=id)
+        if not await database.write(audit.noted, deed, now_ms(), partial(budgets.remove, account_id=account_id, id=id), bool):
             raise ValueError(f"the account has no budget {id}")
 
 
 async def create_project(settings: Settings, *, account_id: str, name: str) -> dict[str, str]:
     id = new_id("prj")
     async with migrated(settings) as database:
-        await database.write(budgets.add_project, id=id, account_id=account_id, name=name, now=now_ms())
+        deed = Deed(actor=OPERATOR, action="project.create", account_id=account_id, subject=id)
+        work = partial(budgets.add_project, id=id, account_id=account_id, name=name, now=now_ms())
+        await database.write(audit.noted, deed, now_ms(), work)
     return {"id": id, "account_id": account_id, "name": name}
 
 
@@ -151,6 +158,8 @@ async def add_member(settings: Settings, *, account_id: str, email: str, role: s
     def add(session: Session) -> None:
         ledger.balance(session, account_id)
         members.add(session, id=id, account_id=account_id, email=email, role=role, now=now_ms())
+        deed = Deed(actor=OPERATOR, action="member.add", account_id=account_id, subject=id, change={"role": role})
+        audit.record(session, deed, now=now_ms())
 
     async with migrated(settings) as database:
         await database.write(add)

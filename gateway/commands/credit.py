@@ -1,6 +1,7 @@
 """`tollway credit`."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import click
@@ -10,6 +11,8 @@ from gateway.settings import Settings
 from metering import credits, ledger
 from metering.database import Database
 from metering.money import format_usd, now_ms
+from policy import audit
+from policy.audit import OPERATOR, Deed
 
 Reason = click.option("--reason", required=True, help="Why, for the ledger.")
 
@@ -61,17 +64,21 @@ async def add_credit(
     written: dict[str, Any] = {"id": new_id("dep"), "account_id": account_id, "reason": reason, "now": now_ms()}
     given: dict[str, Any] = {"kind": kind or "paid", "refundable": paid and not no_refund, "expires_at": expires_at}
     async with migrated(settings) as database:
+        deed = Deed(actor=OPERATOR, action="credit.add", account_id=account_id, subject=written["id"], change={"usd": format_usd(amount)})
         if amount < 0:
-            await database.write(lambda session: credits.take_back(session, amount=-amount, **written))
+            await database.write(audit.noted, deed, now_ms(), partial(credits.take_back, amount=-amount, **written))
         else:
-            await database.write(lambda session: credits.add(session, amount=amount, **written, **given))
+            await database.write(audit.noted, deed, now_ms(), partial(credits.add, amount=amount, **written, **given))
         return {"account_id": account_id, "added_usd": format_usd(amount), "available_usd": await _available(database, account_id)}
 
 
 async def refund_credit(settings: Settings, *, account_id: str, usd: str | None, reason: str) -> dict[str, str]:
     amount = None if usd is None else nano(usd, "--usd")
     async with migrated(settings) as database:
-        refunded = await database.write(credits.refund, id=new_id("ref"), account_id=account_id, amount=amount, reason=reason, now=now_ms())
+        id = new_id("ref")
+        deed = Deed(actor=OPERATOR, action="credit.refund", account_id=account_id, subject=id)
+        work = partial(credits.refund, id=id, account_id=account_id, amount=amount, reason=reason, now=now_ms())
+        refunded = await database.write(audit.noted, deed, now_ms(), work)
         return {"account_id": account_id, "refunded_usd": format_usd(refunded), "available_usd": await _available(database, account_id)}
 
 

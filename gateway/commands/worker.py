@@ -5,16 +5,14 @@ SQLite nobody but the one serving process can know, so there it leaves them to i
 """
 
 import asyncio
-import logging
 import signal
-import sys
 from typing import Final
 
 import click
 
+from gateway import logs
 from gateway.commands.running import migrated
 from gateway.lifeline import Lifeline
-from gateway.server import LOG_FORMAT
 from gateway.settings import Settings
 from gateway.watch import Watch
 from gateway.workers import Chore, Chores, everyday
@@ -30,8 +28,7 @@ RECOVER_EVERY_SECONDS: Final = 5.0
 
 def work(settings: Settings) -> int:
     """Returns the exit status; the first SIGTERM or SIGINT ends it."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.install(settings.log_format)
     asyncio.run(_work(settings))
     return 0
 

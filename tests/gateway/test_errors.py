@@ -15,8 +15,10 @@ from metering.errors import DatabaseUnavailable, InsufficientCredits, LedgerBusy
 from policy.errors import (
     AlreadyAsked,
     Forbidden,
+    InvalidKey,
     InvalidOwnKey,
     InvalidPreferences,
+    InvalidPrivacy,
     InvalidRules,
     KeyReused,
     LimitExceeded,
@@ -27,6 +29,7 @@ from policy.errors import (
     Unauthenticated,
     UnknownModel,
     UnknownPreset,
+    WrongState,
 )
 from providers.content import Content
 from providers.errors import (
@@ -50,6 +53,9 @@ EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
     NoEndpoint: (NoEndpoint("none", [{"step": "s", "endpoint_count": 0}], "s"), 404),
     InvalidRules: (InvalidRules("zdr: no"), 400),
     InvalidOwnKey: (InvalidOwnKey("key", "no"), 400),
+    InvalidKey: (InvalidKey("name", "no"), 400),
+    InvalidPrivacy: (InvalidPrivacy("logging: no"), 400),
+    WrongState: (WrongState("closing", "no"), 409),
     SealBroken: (SealBroken("provider_key"), 500),
     UnknownPreset: (UnknownPreset("preset", "cheep", ["cheap"]), 400),
     InvalidPreferences: (InvalidPreferences("provider: no"), 400),

@@ -224,5 +224,8 @@ async def test_every_chore_has_its_turn(database: Database) -> None:
         "seal",
         "checkpoint",
         "expiry",
+        "content",
+        "account",
+        "retention",
         "idempotency",
     ]

@@ -94,6 +94,9 @@ def test_pages_follow_each_other_to_the_last_one(here: Here) -> None:
         path = page["links"]["next"]
     assert sorted(found) == sorted(model["id"] for model in whole["data"])
     assert here.get("models?offset=100000").json()["data"] == []
+    total = here.get("models").json()["total_count"]
+    for limit, more in ((total - 1, True), (total, False)):
+        assert (here.get(f"models?limit={limit}").json()["links"]["next"] is not None) == more
 
 
 def test_a_model_that_ends_says_when_and_one_that_has_ended_is_not_offered(here: Here) -> None:

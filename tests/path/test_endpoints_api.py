@@ -54,7 +54,7 @@ def test_the_zdr_list_has_only_what_is_known_to_keep_nothing(here: Here) -> None
     }  # fmt: skip
 
 
-def test_health_is_what_this_process_has_seen_and_null_before(here: Here) -> None:
+def test_health_is_what_this_process_has_seen_and_null_before(here: Here, fake: Fake) -> None:
     def seen() -> dict[str, Any]:
         (found,) = here.get("models/acme/dear/endpoints").json()["data"]["endpoints"]
         return dict(found)
@@ -62,12 +62,14 @@ def test_health_is_what_this_process_has_seen_and_null_before(here: Here) -> Non
     unknown = dict.fromkeys(("uptime_last_5m", "uptime_last_30m", "uptime_last_1d", "latency_last_30m", "throughput_last_30m"))
     before = seen()
     assert {**unknown, "status": 0}.items() <= before.items()
+    fake.fault("dear", fault="slow-first-token", ms=300)
     for _ in range(3):
         assert ask(here.tollway.port, here.account.key, "acme/dear", max_tokens=5).status == 200
     time.sleep(0.3)  # its figures are computed anew at most four times a second
     after = seen()
     assert after["latency_last_30m"].keys() == after["throughput_last_30m"].keys() == {"p50", "p75", "p90", "p99"}
-    assert 0 < after["latency_last_30m"]["p50"] <= after["latency_last_30m"]["p99"] < 30_000, "milliseconds"
+    fake.reset()
+    assert 280 < after["latency_last_30m"]["p50"] <= after["latency_last_30m"]["p99"] < 30_000, "milliseconds"
     assert after["throughput_last_30m"]["p50"] >= after["throughput_last_30m"]["p99"] > 0
     assert (after["uptime_last_5m"], after["status"]) == (None, 0), "three answers are no uptime"
 

@@ -19,8 +19,8 @@ from tests.running import tollway
 SECOND = 1.05
 """How long a caller may be remembered."""
 FIELDS = {
-    "hash", "id", "name", "kind", "disabled", "logging", "label", "limit", "limit_remaining", "limit_reset", "include_byok_in_limit", "usage",
-    "usage_daily", "usage_weekly", "usage_monthly", "byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly",
+    "hash", "id", "name", "kind", "disabled", "logging", "label", "limit", "limit_remaining", "limit_reset", "include_byok_in_limit",
+    "usage", "usage_daily", "usage_weekly", "usage_monthly", "byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly",
     "creator_user_id", "expires_at", "created_at", "updated_at", "last_used_at", "workspace_id", "external_user",
 }  # fmt: skip
 UNKNOWN = "f" * 64

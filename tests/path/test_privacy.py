@@ -44,7 +44,8 @@ def said(own: Crossing, *, key: str = "", stream: bool = False, **headers: str) 
     """Asks; the generation's id."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     messages = [{"role": "user", "content": ASKED}]
-    answer = ask(own.tollway.port, key or own.account.key, MODELS[0], headers=sent, messages=messages, stream=stream)
+    cheap = {"only": ["cheap"]}
+    answer = ask(own.tollway.port, key or own.account.key, MODELS[0], headers=sent, messages=messages, stream=stream, provider=cheap)
     assert answer.status == 200, answer.body
     assert answer.said() == SAID
     return answer.headers["x-generation-id"]

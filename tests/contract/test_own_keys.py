@@ -80,7 +80,7 @@ async def test_an_account_has_fifty_keys_at_most(database: Database) -> None:
     [
         "",
         "1234567",
-        "x" * 513,
+        "x" * 4097,
         "sk key with spaces",
         "sk-key\r\nX-Injected: 1",
         "sk-key-tab\t",

@@ -43,6 +43,7 @@ from providers.errors import (
     RequestRefused,
     from_status,
 )
+from providers.sse import EventTooLarge
 
 SECRET = "sk-operator-secret at https://10.0.0.1/v1 of org-operator"
 EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
@@ -71,6 +72,7 @@ EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
     ProviderOverloaded: (ProviderOverloaded("x", status=429, retry_after_seconds=9), 429),
     ProviderUnavailable: (ProviderUnavailable("x", status=500), 502),
     ProviderInvalidAnswer: (ProviderInvalidAnswer("x"), 502),
+    EventTooLarge: (EventTooLarge("x", before=[]), 502),
     ProviderRefusedKey: (ProviderRefusedKey("x", status=401), 502),
     RequestRefused: (RequestRefused("x", status=422), 422),
     Inexpressible: (Inexpressible("messages[0].content[1]", "x"), 400),

@@ -13,7 +13,7 @@ import msgspec
 from gateway.api.chat_body import NONE, canonical, checked, decode
 from gateway.api.responses_fields import ResponsesBody, TextConfig
 from gateway.api.responses_input import Messages
-from gateway.api.responses_tools import choice_of, tools_of
+from gateway.api.responses_tools import choice_of, left_out, tools_of
 from gateway.errors import BadRequest
 from policy.presets import Preset
 from providers.content import Content
@@ -139,6 +139,8 @@ def _adjusted(body: dict[str, Any], asked: ResponsesBody, messages: Messages) ->
         yield "truncation"
     if messages.dropped:
         yield "input"
+    if any(left_out(tool) for tool in asked.tools or ()):
+        yield "tools"
     if (asked.stream_options or {}).get("include_obfuscation"):
         yield "stream_options"
     for name in NOT_DONE:

@@ -25,8 +25,13 @@ class Allowed(msgspec.Struct):
 
 
 def tools_of(tools: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    """BadRequest for a tool that the server itself would have to run: no price is known for its use."""
-    return [_tool(tool, f"tools[{number}]") for number, tool in enumerate(tools or ())]
+    """Without those that are `left_out`. BadRequest for others that the server would have to run: no price is known for their use."""
+    return [_tool(tool, f"tools[{number}]") for number, tool in enumerate(tools or ()) if not left_out(tool)]
+
+
+def left_out(tool: dict[str, Any]) -> bool:
+    """Searching the web is only ever offered, and coding agents offer it with every request: the answer does without, and that is named."""
+    return str(tool.get("type")).startswith("web_search")
 
 
 def choice_of(choice: Chosen, tools: list[dict[str, Any]]) -> tuple[Chosen, list[dict[str, Any]]]:
@@ -43,7 +48,7 @@ def choice_of(choice: Chosen, tools: list[dict[str, Any]]) -> tuple[Chosen, list
 def _tool(tool: dict[str, Any], at: str) -> dict[str, Any]:
     if tool.get("type") != "function":
         text = (
-            "only tools of type function can be used here. Hosted tools (web_search, file_search, code_interpreter, computer, mcp, "
+            "only tools of type function can be used here. Hosted tools (file_search, code_interpreter, computer, mcp, "
             "image_generation, shell) and custom tools are not run; remove this one, or define a function for it."
         )
         raise BadRequest(f"{at}.type: {text}", param=f"{at}.type")

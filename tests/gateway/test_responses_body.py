@@ -252,3 +252,12 @@ def test_what_is_not_done_as_asked_is_named(fields: dict[str, Any], adjusted: tu
 
 def test_the_request_is_not_shown_by_a_log() -> None:
     assert "Hello" not in repr(both(instructions="Hello"))
+
+
+@pytest.mark.parametrize("kind", ["web_search", "web_search_preview", "web_search_2025_08_26"])
+def test_an_offer_to_search_the_web_is_left_out_and_named(kind: str) -> None:
+    request = parsed(tools=[{"type": kind, "external_web_access": False}, TOOL])
+    assert [tool["function"] for tool in request.body.reveal()["tools"]] == [NESTED]
+    assert request.adjusted == ("tools",)
+    alone = parsed(tools=[{"type": kind}])
+    assert "tools" not in alone.body.reveal()

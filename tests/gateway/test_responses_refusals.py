@@ -33,7 +33,7 @@ def test_what_would_need_something_stored_is_refused_and_says_so(fields: dict[st
 
 
 HOSTED = (
-    *("web_search", "web_search_preview", "file_search", "code_interpreter", "computer_use_preview", "mcp", "image_generation"),
+    *("file_search", "code_interpreter", "computer_use_preview", "mcp", "image_generation"),
     *("local_shell", "custom"),
 )
 BAD_FIELDS: list[tuple[dict[str, Any], str]] = [

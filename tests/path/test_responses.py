@@ -340,7 +340,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
     ({"input": [USER, {"type": "function_call_output", "call_id": "call_1", "output": "x"}]}, "input[1].call_id"),
     ({"input": [{"type": "reasoning", "summary": [], "encrypted_content": "tw1.x"}, USER]}, "input[0].encrypted_content"),
-    ({"tools": [{"type": "web_search_preview"}]}, "tools[0].type"),
+    ({"tools": [{"type": "file_search"}]}, "tools[0].type"),
     ({"tools": [TOOLS[0], {"type": "function"}]}, "tools[1].name"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"max_output_tokens": -1}, "max_output_tokens"),

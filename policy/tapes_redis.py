@@ -88,11 +88,11 @@ class RedisTapes:
             self._writer = asyncio.get_running_loop().create_task(self._write())
 
     async def _write(self) -> None:
-        """Until the queue is empty."""
+        """Until the queue is empty. In transactions, so that no tape can be there without its lifetime."""
         while self._queue:
             batch, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
             try:
-                async with asyncio.timeout(TIMEOUT_SECONDS), self._redis.pipeline(transaction=False) as pipeline:
+                async with asyncio.timeout(TIMEOUT_SECONDS), self._redis.pipeline(transaction=True) as pipeline:
                     for entry in batch:
                         _put(pipeline, *entry[:4])
                     await pipeline.execute()

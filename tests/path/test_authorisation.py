@@ -164,7 +164,7 @@ def test_a_route_is_under_both_prefixes_with_one_rule() -> None:
 def test_each_kind_of_key_gets_past_the_doors_that_are_its_own_and_no_other(house: House, name: str) -> None:
     method, _, path = name.partition(" ")
     if name not in _routes():
-        pytest.skip("this build has no such route")
+        pytest.fail("there is no such route: take its rule away")
     bare = path.startswith(("/health", "/metrics", "/openapi"))
     for prefix in ("",) if bare else ("/v1", "/api/v1"):
         for role in ROLES:

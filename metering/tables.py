@@ -182,6 +182,7 @@ class Generation(SQLModel, table=True):
     __table_args__ = (
         Index("generation_account", "account_id", "created_at"),
         Index("generation_key", "key_id", "created_at", "charge"),
+        Index("generation_free", "account_id", "created_at", **_where("charge = 0")),
         Index("generation_own", "key_id", "price_id", "created_at", **_where("own_key_id IS NOT NULL")),
         _options("billing"),
     )

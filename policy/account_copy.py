@@ -14,7 +14,7 @@ from policy.rights_tables import AccountState, Audit
 from policy.tables import Budget, IdempotencyClaim
 
 PAGE: Final = 500
-SECRET: Final = {"key.digest", "provider_key.sealed"}
+SECRET: Final = {"key.digest", "provider_key.sealed", "link.digest", "session.digest"}
 _JSON: Final = {"account_rules.rules", "account_privacy.document", "privacy_change.document", "audit.change", "generation.attempts"}
 _NANO: Final = {"credit.amount", "credit.remaining", "generation.held", "generation.charge", "generation.shortfall"}
 _TAKEN: Final[tuple[type[SQLModel], ...]] = (*PERSONAL, Budget, Credit, AccountState, Audit, Generation)

@@ -15,6 +15,7 @@ from metering import reduction
 from metering.database import Database
 from metering.reduction import Place
 from policy import audit, health_redis, limits_redis, sticky, tapes
+from policy.people_tables import Link, SignedIn, SignInFailure
 from policy.privacy_tables import RetentionMark
 from policy.tables import Key, ProviderKey
 
@@ -22,6 +23,7 @@ DAY_MS: Final = 86_400_000
 METADATA_DAYS: Final = 396
 """13 months, so that a month can be compared with the same month of the year before."""
 AUDIT_DAYS: Final = 180
+SESSION_DAYS: Final = 30
 DELETED_AT_ONCE: Final = 1000
 
 
@@ -43,6 +45,8 @@ CATEGORIES: Final = (
     Category("credential", METADATA_DAYS, "retention", "Keys, hashed or sealed: until 13 months after they were revoked."),
     Category("profile", None, "account", "What an account set and who its people are: as long as the account."),
     Category("audit", AUDIT_DAYS, "retention", "Who changed what, in ids and numbers: 180 days; the newest deed stays as the chain's end."),
+    Category("session", SESSION_DAYS, "retention", "Where somebody is signed in, links that were mailed, failures to sign in: 30 days."),
+    Category("register", 3653, "operator", "Requests under privacy laws and what was disclosed to whom: 10 years, the operator's proof."),
     Category("installation", None, "installation", "Facts of the installation that say nothing of anybody: as long as it."),
 )
 NAMES: Final = {category.name: category for category in CATEGORIES}
@@ -73,6 +77,7 @@ async def enforce(database: Database, *, now: int) -> dict[str, int]:
     done["deeds"] = 0
     while batch := await database.write(audit.prune, until=now - AUDIT_DAYS * DAY_MS):
         done["deeds"] += batch
+    done["sessions"] = await database.write(_old_sessions, until=now - SESSION_DAYS * DAY_MS)
     return {name: count for name, count in done.items() if count}
 
 
@@ -108,6 +113,12 @@ def _old_keys(session: Session, *, until: int) -> int:
         old = sqlalchemy.select(col(table.id)).where(col(table.revoked_at) < until).limit(DELETED_AT_ONCE)
         removed += session.connection().execute(sqlalchemy.delete(table).where(col(table.id).in_(old))).rowcount
     return removed
+
+
+def _old_sessions(session: Session, *, until: int) -> int:
+    """Sessions and links that ended, and failures that began, before `until`: they were dead before."""
+    ends = ((SignedIn, SignedIn.expires_at), (Link, Link.expires_at), (SignInFailure, SignInFailure.first_at))
+    return sum(session.connection().execute(sqlalchemy.delete(table).where(col(moment) < until)).rowcount for table, moment in ends)
 
 
 def _old_boots(session: Session, *, until: int) -> int:

@@ -1,4 +1,7 @@
-"""The tables of rights: who changed what, and accounts that are not active any more. Times are Unix milliseconds."""
+"""The tables of rights: who changed what, accounts that are not active any more, requests that need a person, and what was disclosed.
+
+Times are Unix milliseconds.
+"""
 
 from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlmodel import Field, SQLModel
@@ -49,3 +52,40 @@ class AccountState(SQLModel, table=True):
     since: int = Field(sa_type=BIG)
     due_at: int | None = Field(default=None, sa_type=BIG)
     reason: str | None = Field(default=None, sa_type=Text, sa_column_kwargs={"info": {"retention": "profile"}})
+
+
+class RightsRequest(SQLModel, table=True):
+    """What somebody asked of the operator under a privacy law, and by when it is due. `note` and `outcome` are the operator's words."""
+
+    __tablename__ = "rights_request"
+    __table_args__ = (
+        CheckConstraint("kind IN ('access', 'portability', 'correction', 'deletion', 'objection', 'other')", name="rights_request_kind"),
+        CheckConstraint("law IN ('gdpr', 'ccpa')", name="rights_request_law"),
+        Index("rights_request_due", "due_at", postgresql_where=text("closed_at IS NULL"), sqlite_where=text("closed_at IS NULL")),
+        {"sqlite_strict": True, "info": {"retention": "register"}},
+    )
+    id: str = Field(primary_key=True, sa_type=Text)
+    account_id: str | None = Field(default=None, sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    law: str = Field(sa_type=Text)
+    note: str = Field(default="", sa_type=Text)
+    opened_at: int = Field(sa_type=BIG)
+    due_at: int = Field(sa_type=BIG)
+    alerted_at: int | None = Field(default=None, sa_type=BIG)
+    closed_at: int | None = Field(default=None, sa_type=BIG)
+    outcome: str | None = Field(default=None, sa_type=Text)
+
+
+class Disclosure(SQLModel, table=True):
+    """What was handed to an authority or to somebody else, on which basis: `categories` are those of `policy/retention.py`, with commas."""
+
+    __tablename__ = "disclosure"
+    __table_args__ = (Index("disclosure_account", "account_id"), {"sqlite_strict": True, "info": {"retention": "register"}})
+    id: str = Field(primary_key=True, sa_type=Text)
+    account_id: str | None = Field(default=None, sa_type=Text)
+    recipient: str = Field(sa_type=Text)
+    basis: str = Field(sa_type=Text)
+    categories: str = Field(sa_type=Text)
+    note: str = Field(default="", sa_type=Text)
+    disclosed_at: int = Field(sa_type=BIG)
+    created_at: int = Field(sa_type=BIG)

@@ -13,18 +13,20 @@ ROLES = ("owner", "admin", "developer", "billing", "viewer")
 
 
 class Member(SQLModel, table=True):
-    """A person of an account, in one of `ROLES`. The one who opened it is its owner."""
+    """A person of an account, in one of `ROLES`. The one who opened it is its owner. `person_id`: who signs in as it."""
 
     __tablename__ = "member"
     __table_args__ = (
         CheckConstraint("role IN ('owner', 'admin', 'developer', 'billing', 'viewer')", name="member_role"),
         Index("member_email", "email"),
+        Index("member_person", "person_id"),
         {"sqlite_strict": True, "info": {"retention": "profile"}},
     )
     id: str = Field(primary_key=True, sa_type=Text)
     account_id: str = Field(sa_type=Text, foreign_key="account.id")
     email: str = Field(sa_type=Text)
     role: str = Field(sa_type=Text)
+    person_id: str | None = Field(default=None, sa_type=Text)
     created_at: int = Field(sa_type=BIG)
 
 
@@ -33,6 +35,7 @@ class Key(SQLModel, table=True):
 
     `hash` is the key's plain SHA-256, under which clients know it: at 238 random bits nothing can be guessed from it. Keys that are
     older than the column have none and are known by their id. A key with `disabled_at` may be enabled again, a revoked one never.
+    `data_policy` is JSON of what this key asks of providers beyond its account (`data_collection`, `zdr`, `region`).
     """
 
     __tablename__ = "key"
@@ -58,6 +61,7 @@ class Key(SQLModel, table=True):
     concurrency: int | None = Field(default=None, sa_type=Integer)
     expires_at: int | None = Field(default=None, sa_type=BIG)
     logging: str | None = Field(default=None, sa_type=Text)
+    data_policy: str | None = Field(default=None, sa_type=Text)
     disabled_at: int | None = Field(default=None, sa_type=BIG)
     revoked_at: int | None = Field(default=None, sa_type=BIG)
     created_at: int = Field(sa_type=BIG)

@@ -177,6 +177,6 @@ async def test_a_suspended_account_is_the_operators_to_give_back(database: Datab
 
 
 def test_every_table_of_an_account_is_either_the_books_or_goes_with_it() -> None:
-    stays = {"billing", "metadata", "audit", "content"}
+    stays = {"billing", "metadata", "audit", "content", "register"}
     tables = {name: table for name, table in SQLModel.metadata.tables.items() if "account_id" in table.columns}
     assert {name for name, table in tables.items() if table.info["retention"] not in stays} == {table.__tablename__ for table in PERSONAL}

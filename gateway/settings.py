@@ -37,6 +37,9 @@ class Settings:
     catalog: str = _setting("", "path of one more catalog file, added to the built-in catalog")
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8080, "port to listen on")
+    public_url: str = _setting(
+        "", "where browsers reach the pages, also in mails; empty = `http://host:port`; with `https://` cookies are secure"
+    )
     workers: int = _setting(1, "serving processes; more than one needs Postgres")
     connect_seconds: float = _setting(5.0, "longest wait for a connection to a provider")
     first_byte_seconds: float = _setting(60.0, "longest silence of a provider before the first event of its stream")
@@ -98,7 +101,8 @@ class Settings:
             raise ValueError("TOLLWAY_LOG_FORMAT must be text or json")
         if bool(self.posthog_key) != bool(self.posthog_host):
             raise ValueError("TOLLWAY_POSTHOG_KEY and TOLLWAY_POSTHOG_HOST must be set together, or neither of them")
-        for name, url in (("TOLLWAY_POSTHOG_HOST", self.posthog_host), (OTLP, self.otlp_endpoint)):
+        urls = (("TOLLWAY_POSTHOG_HOST", self.posthog_host), (OTLP, self.otlp_endpoint), ("TOLLWAY_PUBLIC_URL", self.public_url))
+        for name, url in urls:
             if url and _ORIGIN.match(url) is None:
                 raise ValueError(f"{name} must begin with http:// or https:// and a host")
 
@@ -106,6 +110,11 @@ class Settings:
     def otlp_endpoint(self) -> str:
         """Where traces go; empty = nowhere. The name is OpenTelemetry's own."""
         return self.environment.get(OTLP, "").strip()
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the pages, without a slash at the end."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
 
     @property
     def byok_fee_bps(self) -> int:

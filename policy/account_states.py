@@ -23,7 +23,7 @@ from metering.reduction import START, Place
 from policy import audit, content_store
 from policy.audit import OPERATOR, Deed
 from policy.errors import WrongState
-from policy.people_tables import Link, SignedIn
+from policy.people_tables import AccountProfile, Link, SignedIn
 from policy.privacy_tables import AccountPrivacy, PrivacyChange
 from policy.rights_tables import AccountState
 from policy.tables import AccountLimits, AccountRules, IdempotencyClaim, Key, Member, Project, ProviderKey
@@ -35,7 +35,20 @@ WAIVED_MS: Final = 10_000
 REASON_CHARACTERS_MAX: Final = 500
 PURGED_AT_ONCE: Final = 100
 PERSONAL: Final[tuple[type[SQLModel], ...]] = (
-    *(Key, ProviderKey, Member, Project, AccountRules, AccountLimits, AccountPrivacy, PrivacyChange, IdempotencyClaim, Link, SignedIn),
+    *(
+        Key,
+        ProviderKey,
+        Member,
+        Project,
+        AccountRules,
+        AccountLimits,
+        AccountPrivacy,
+        PrivacyChange,
+        IdempotencyClaim,
+        Link,
+        SignedIn,
+        AccountProfile,
+    ),
 )
 """The tables whose rows of an account go when it is purged; its content goes before them. Every one has an `account_id`."""
 

@@ -135,3 +135,13 @@ class MailConsent(SQLModel, table=True):
     given: int = Field(sa_type=Integer)
     source: str = Field(sa_type=Text)
     at: int = Field(sa_type=BIG)
+
+
+class AccountProfile(SQLModel, table=True):
+    """What an account is called by its people."""
+
+    __tablename__ = "account_profile"
+    __table_args__ = (_options("profile"),)
+    account_id: str = Field(primary_key=True, sa_type=Text, foreign_key="account.id")
+    name: str = Field(sa_type=Text)
+    updated_at: int = Field(sa_type=BIG)

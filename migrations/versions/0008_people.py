@@ -67,6 +67,8 @@ def _people() -> None:
         "mail_consent", _id(), _person(), sa.Column("given", sa.Integer(), nullable=False), _text("source"), _big("at"), **STRICT
     )
     op.create_index("mail_consent_person", "mail_consent", ["person_id", "at"])
+    account = sa.Column("account_id", sa.Text(), sa.ForeignKey("account.id"), nullable=False, primary_key=True)
+    op.create_table("account_profile", account, _text("name"), _big("updated_at"), **STRICT)
 
 
 def _sessions() -> None:

@@ -40,6 +40,8 @@ from gateway.api import (
 from gateway.api.inference import serve
 from gateway.api.metrics import get_metrics
 from gateway.asgi import Receive, Scope, send_problem
+from gateway.dashboard import routes
+from gateway.dashboard.errors import refused
 from gateway.errors import Problem, problem
 from gateway.ids import Ids
 from gateway.metrics import Metrics
@@ -104,7 +106,7 @@ def _with_request_id(send: Send, scope: Scope, metrics: Metrics) -> Send:
             metrics.answers[route, message["status"]] += 1
             message["headers"] = headers = [
                 *message.get("headers", ()),
-                *cors.HEADERS,
+                *(cors.HEADERS if cors.is_api(scope["path"]) else ()),
                 (b"x-request-id", request_id),
                 (b"request-id", request_id),
             ]
@@ -130,6 +132,7 @@ def _litestar(settings: Settings, metrics: Metrics) -> Litestar:
             live,
             ready,
             *([get_metrics] if settings.metrics == "on" else []),
+            routes.router(),
             openapi.document,
             models.list_models,
             models.count_models,
@@ -173,7 +176,7 @@ def _litestar(settings: Settings, metrics: Metrics) -> Litestar:
             keys.delete_key,
         ],
         lifespan=[lifespan],
-        exception_handlers={HTTPException: _http_error, Exception: _error},
+        exception_handlers={HTTPException: _unknown, Exception: _error},
         openapi_config=openapi.CONFIG,
         state=State({"metrics": metrics}),
         logging_config=None,
@@ -190,6 +193,13 @@ async def ready(state: State) -> dict[str, str]:
     at: Services = state.services
     await at.database.ping()
     return {"status": "ready"}
+
+
+def _unknown(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """A browser that asks for a page which is none gets one that says so; everybody else JSON."""
+    if "text/html" in request.headers.get("accept", "") and not cors.is_api(request.scope["path"]):
+        return refused(request, error)
+    return _http_error(request, error)
 
 
 def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

@@ -32,7 +32,7 @@ HEADERS: Final = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", ", ".join(READ).encode()),
 )
-"""On every response."""
+"""On every response of the API."""
 _PREFLIGHT: Final = (
     (b"access-control-allow-methods", METHODS.encode()),
     (b"access-control-allow-headers", ", ".join(SENT).encode()),
@@ -40,8 +40,12 @@ _PREFLIGHT: Final = (
 )
 
 
+def is_api(path: str) -> bool:
+    return path.startswith(PREFIXES)
+
+
 def asks(scope: dict[str, Any]) -> bool:
-    return bool(scope["method"] == "OPTIONS" and scope["path"].startswith(PREFIXES))
+    return bool(scope["method"] == "OPTIONS" and is_api(scope["path"]))
 
 
 async def allow(send: Send) -> None:

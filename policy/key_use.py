@@ -49,6 +49,12 @@ def seen(session: Session, rows: Sequence[Key], *, now: int) -> list[Seen]:
     return [Seen(key, limits.get(key.limit_id or ""), used.get(key.id, NO_USE)) for key in rows]
 
 
+def limited(session: Session, rows: Sequence[Key]) -> list[Seen]:
+    """Each key with its budget row alone: quick, however much it used."""
+    limits = _limits(session, [key.limit_id for key in rows if key.limit_id])
+    return [Seen(key, limits.get(key.limit_id or ""), NO_USE) for key in rows]
+
+
 def of_caller(session: Session, key_id: str, *, now: int) -> tuple[Seen, list[tuple[Account, str]]]:
     """A key that exists, as its caller has just been identified by it, and all the limits that bound it, each with its scope."""
     key = session.get_one(Key, key_id)

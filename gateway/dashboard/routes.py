@@ -1,0 +1,27 @@
+"""All handlers of the pages, in one list for the application, with their own way of saying no."""
+
+from typing import Any, Final
+
+from litestar import Router
+from litestar.exceptions import HTTPException
+
+from gateway.dashboard import accounts, assets, keys, overview
+from gateway.dashboard.errors import refused
+
+HANDLERS: Final[list[Any]] = [
+    assets.get_asset,
+    assets.get_icon,
+    accounts.choose_account,
+    accounts.welcome,
+    overview.show_overview,
+    keys.show_keys,
+    keys.create_key,
+    keys.show_key,
+    keys.change_key,
+    keys.rotate_key,
+    keys.revoke_key,
+]
+
+
+def router() -> Router:
+    return Router("/", route_handlers=HANDLERS, exception_handlers={HTTPException: refused, Exception: refused})

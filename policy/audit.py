@@ -30,7 +30,9 @@ Action = Literal[
     "account.create", "account.suspend", "account.resume", "account.close", "account.cancel", "account.purge", "account.export",
     "privacy.change", "rules.change", "limits.change", "logs.delete",
     "key.create", "key.change", "key.delete", "provider_key.add", "provider_key.delete",
-    "member.add", "project.create", "budget.set", "budget.remove", "credit.add", "credit.refund", "keys.rotate",
+    "member.add", "member.change", "member.remove", "member.invite", "project.create", "budget.set", "budget.remove", "credit.add", "credit.refund", "keys.rotate",
+    "request.open", "request.close", "disclosure.add", "profile.change",
+    "person.create", "person.block", "person.unblock", "person.operator", "person.link",
 ]  # fmt: skip
 
 

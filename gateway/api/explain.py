@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -17,7 +16,6 @@ from gateway.api.rules import raw_body
 from gateway.deprecation import day
 from gateway.errors import BadRequest
 from gateway.explanation import OF_PROMPT, OF_SIZE, PROMPT_TOKENS, explanation
-from gateway.routing import at_own_prices
 from gateway.services import Services
 from metering.money import now_ms
 from policy.caller import Caller
@@ -46,7 +44,7 @@ async def explain_route(
     elif not 0 <= draw < 1:
         raise BadRequest("draw: write a number from 0 up to, but not including, 1.", param="draw")
     raw = await raw_body(request, bytes_max=at.settings.body_bytes_max, seconds_max=at.settings.body_seconds)
-    asked, assumed = _read(raw, caller) if len(raw) <= INLINE_BYTES_MAX else await asyncio.to_thread(_read, raw, caller)
+    asked, assumed = read_asked(raw, caller) if len(raw) <= INLINE_BYTES_MAX else await asyncio.to_thread(read_asked, raw, caller)
     return explanation(
         asked,
         at.catalog,
@@ -57,11 +55,11 @@ async def explain_route(
         draw=draw,
         own_keys=caller.own_keys,
         today=day(now_ms()),
-        charged=partial(at_own_prices, own_prices=at.own_prices),
+        charged=at.tariffs.of(caller).charged,
     )
 
 
-def _read(raw: bytes, caller: Caller) -> tuple[ChatRequest, str]:
+def read_asked(raw: bytes, caller: Caller) -> tuple[ChatRequest, str]:
     """The request, and what was assumed of its prompt's length."""
     body = chat_body.decode(raw)
     if body.get("messages") is not None:

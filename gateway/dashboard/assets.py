@@ -6,6 +6,7 @@ from typing import Final
 
 from litestar import Response, get
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 _FOLDER: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".png": "image/png"}
@@ -19,7 +20,7 @@ def asset(name: str) -> str:
 
 
 @get("/static/{digest:str}/{name:str}", include_in_schema=False)
-async def get_asset(digest: str, name: str) -> Response[bytes]:
+async def get_asset(digest: FromPath[str], name: FromPath[str]) -> Response[bytes]:
     content = _FILES.get(name)
     if content is None or _HASHES[name] != digest:
         raise NotFoundException

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from sqlmodel import Session
 
 from gateway.api import key_fields
@@ -53,7 +53,7 @@ class RotationForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get(HERE, include_in_schema=False)
-async def show_keys(request: Plain, offset: int = 0) -> Response[str]:
+async def show_keys(request: Plain, offset: FromQuery[int] = 0) -> Response[str]:
     visitor = await visitor_of(request, "keys.read")
     return await _list(request, visitor, offset=max(0, min(offset, 10_000)))
 

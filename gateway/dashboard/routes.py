@@ -5,7 +5,7 @@ from typing import Any, Final
 from litestar import Router
 from litestar.exceptions import HTTPException
 
-from gateway.dashboard import accounts, assets, keys, overview
+from gateway.dashboard import accounts, assets, keys, members, overview, playground, routing
 from gateway.dashboard.errors import refused
 
 HANDLERS: Final[list[Any]] = [
@@ -20,6 +20,19 @@ HANDLERS: Final[list[Any]] = [
     keys.change_key,
     keys.rotate_key,
     keys.revoke_key,
+    routing.show_routing,
+    routing.change_rules,
+    routing.change_document,
+    members.show_members,
+    members.invite,
+    members.withdraw,
+    members.change_role,
+    members.remove,
+    members.make_project,
+    members.name_account,
+    playground.show_playground,
+    playground.make_key,
+    playground.ask,
 ]
 
 

@@ -24,13 +24,15 @@ from policy.rights_tables import Audit
 T = TypeVar("T")
 OPERATOR: Final = "operator"
 PAGE: Final = 1000
+SHOWN: Final = 100
 GENESIS: Final = hashlib.sha256(message("tollway-audit-1")).hexdigest()
 
 Action = Literal[
     "account.create", "account.suspend", "account.resume", "account.close", "account.cancel", "account.purge", "account.export",
     "privacy.change", "rules.change", "limits.change", "logs.delete",
     "key.create", "key.change", "key.delete", "provider_key.add", "provider_key.delete",
-    "member.add", "member.change", "member.remove", "member.invite", "project.create", "budget.set", "budget.remove", "credit.add", "credit.refund", "keys.rotate",
+    "member.add", "member.change", "member.remove", "member.invite",
+    "project.create", "budget.set", "budget.remove", "credit.add", "credit.refund", "keys.rotate",
     "request.open", "request.close", "disclosure.add", "profile.change",
     "person.create", "person.block", "person.unblock", "person.operator", "person.link",
 ]  # fmt: skip
@@ -105,6 +107,14 @@ def page(session: Session, *, after: int, account_id: str | None = None) -> list
     if account_id is not None:
         wanted = wanted.where(Audit.account_id == account_id)
     return list(session.exec(wanted.order_by(col(Audit.seq)).limit(PAGE)))
+
+
+def newest(session: Session, *, before: int, account_id: str | None = None) -> list[Audit]:
+    """At most `SHOWN` deeds in front of number `before`, the newest first; of one account, or of all."""
+    wanted = select(Audit).where(Audit.seq < before)
+    if account_id is not None:
+        wanted = wanted.where(Audit.account_id == account_id)
+    return list(session.exec(wanted.order_by(col(Audit.seq).desc()).limit(SHOWN)))
 
 
 def prune(session: Session, *, until: int) -> int:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from gateway.asgi import headers_of, read_body
-from gateway.dashboard.visitor import Plain, Visitor, visitor_of
+from gateway.dashboard.visitor import Plain, Visitor, operator_of, visitor_of
 from gateway.errors import BadRequest
 from gateway.services import Services
 from policy.errors import Forbidden
@@ -26,11 +26,21 @@ class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def posted(request: Plain, right: Right | None, form: type[F], *, changing: bool = True) -> tuple[Visitor, F]:
     """Who posts, and what. Forbidden for a form of another site or an old session; BadRequest names the field that is wrong."""
     visitor = await visitor_of(request, right, changing=changing)
+    return visitor, await _of(request, visitor, form)
+
+
+async def posted_by_operator(request: Plain, form: type[F]) -> tuple[Visitor, F]:
+    """The same for the pages of who runs this installation; NoSuchPage for everybody else."""
+    visitor = await operator_of(request)
+    return visitor, await _of(request, visitor, form)
+
+
+async def _of(request: Plain, visitor: Visitor, form: type[F]) -> F:
     check_origin(request)
     fields = await _fields(request)
     if not hmac.compare_digest(str(fields.pop(TOKEN, "")).encode(), visitor.csrf.encode()):
         raise Forbidden("This page is out of date: open it again, then send the form again. Nothing was changed.")
-    return visitor, _filled(fields, form)
+    return _filled(fields, form)
 
 
 async def posted_by_anybody(request: Plain, form: type[F]) -> F:

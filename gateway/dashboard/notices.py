@@ -3,8 +3,10 @@
 from typing import Final
 
 NOTICES: Final = {
+    "account.changed": "The account's state is changed; it holds within a second.",
     "account.chosen": "You are looking at another account now.",
     "account.named": "The account has its new name.",
+    "credit.added": "The credit is booked.",
     "key.changed": "The key is changed; it takes effect within a second.",
     "key.revoked": "The key is revoked: within a second nothing works with it any more.",
     "member.changed": "The member has another role now; where they were signed in, they must sign in again.",

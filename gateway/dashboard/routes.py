@@ -5,7 +5,7 @@ from typing import Any, Final
 from litestar import Router
 from litestar.exceptions import HTTPException
 
-from gateway.dashboard import accounts, assets, keys, members, overview, playground, routing
+from gateway.dashboard import accounts, assets, keys, members, operator_accounts, operator_health, overview, playground, routing
 from gateway.dashboard.errors import refused
 
 HANDLERS: Final[list[Any]] = [
@@ -33,6 +33,15 @@ HANDLERS: Final[list[Any]] = [
     playground.show_playground,
     playground.make_key,
     playground.ask,
+    operator_accounts.show_accounts,
+    operator_accounts.show_account,
+    operator_accounts.add_credit,
+    operator_accounts.suspend,
+    operator_accounts.resume,
+    operator_health.show_health,
+    operator_health.show_ledger,
+    operator_health.verify_ledger,
+    operator_health.show_audit,
 ]
 
 

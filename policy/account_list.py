@@ -29,7 +29,8 @@ def page(session: Session, *, wanted: str = "", after: str = "") -> list[Row]:
 
 
 _COLUMNS: Final = """SELECT a.id, (SELECT MIN(m.email) FROM member m WHERE m.account_id = a.id AND m.role = 'owner'),
-    a.posted, a.held, s.state, a.created_at FROM account a LEFT JOIN account_state s ON s.account_id = a.id WHERE a.kind = 'prepaid' AND a.id > :after"""
+    a.posted, a.held, s.state, a.created_at FROM account a
+    LEFT JOIN account_state s ON s.account_id = a.id WHERE a.kind = 'prepaid' AND a.id > :after"""
 _ALL: Final = text(f"{_COLUMNS} ORDER BY a.id LIMIT :rows")
 _FOUND: Final = text(
     f"""{_COLUMNS} AND (a.id = :id OR a.id IN (SELECT m.account_id FROM member m WHERE LOWER(m.email) LIKE :email ESCAPE '\\'))

@@ -3,8 +3,8 @@
 Who:    `keys` (only HMACs are stored), `caller` (a token -> a `Caller`, remembered for a second), `members`, `budgets`, `idempotency`
 How much:  `limits` (requests and tokens per minute, requests at once; memory or Redis, one rule set), `shedding`
 Where:  `route` is pure: request + rules + catalog + figures + one draw -> the ordered endpoints, the ceiling, and why. It reads
-        `preferences` (the request's word), `rules` (the owner's, which a request can only narrow), `filters` and `funnel` (who goes,
-        and why), `ranking` and `draw` (in which order), `explanation` (in words)
+        `preferences` (the request's word), `rules` (the owner's, which a request can only narrow), `key_policy` (a key's, under them),
+        `filters` and `funnel` (who goes, and why), `ranking` and `draw` (in which order), `explanation` (in words)
 What is known:  `health` (which endpoints work), `retries` (what a provider can bear), `sticky` (where a prompt is cached)
 
 Invariants:

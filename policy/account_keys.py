@@ -9,7 +9,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from metering import ledger
 from metering.tables import Account
-from policy import keys
+from policy import key_use, keys
 from policy.errors import Forbidden, InvalidKey
 from policy.key_use import Seen, seen
 from policy.privacy import Level
@@ -19,13 +19,14 @@ PAGE: Final = 100
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """UNSET leaves as it is. `limit` in nano-USD, `reset` as in `metering.periods`; None = without."""
+    """UNSET leaves as it is, None = without. `limit` in nano-USD, `reset` as in `metering.periods`, `data_policy` as of `key_policy`."""
 
     name: str | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
     limit: int | UnsetType | None = UNSET
     reset: str | UnsetType | None = UNSET
     logging: Level | UnsetType | None = UNSET
+    data_policy: str | UnsetType | None = UNSET
 
 
 def public_id(key: Key) -> str:
@@ -44,6 +45,12 @@ def one(session: Session, account_id: str, named: str, *, now: int) -> Seen | No
     """The account's key of this public id or id; None also for another account's."""
     key = session.exec(_named(account_id, named)).one_or_none()
     return None if key is None else seen(session, [key], now=now)[0]
+
+
+def limited(session: Session, account_id: str, named: str) -> Seen | None:
+    """As `one`, without what it used."""
+    key = session.exec(_named(account_id, named)).one_or_none()
+    return None if key is None else key_use.limited(session, [key])[0]
 
 
 def id_of(session: Session, account_id: str, named: str) -> str | None:
@@ -68,6 +75,8 @@ def change(session: Session, account_id: str, named: str, wanted: Change, *, by:
         key.disabled_at = (key.disabled_at or now) if wanted.disabled else None
     if wanted.logging is not UNSET:
         key.logging = wanted.logging
+    if wanted.data_policy is not UNSET:
+        key.data_policy = wanted.data_policy
     _set_limit(session, key, wanted, limit_id, now)
     key.updated_at = now
     session.flush()

@@ -12,7 +12,7 @@ from sqlmodel import Session
 from metering import credits, ledger
 from metering.database import Database
 from metering.tables import Account
-from policy import account_limits, account_privacy, account_rules, account_states, keys, own_keys
+from policy import account_limits, account_privacy, account_rules, account_states, key_policy, keys, own_keys
 from policy.account_privacy import UNCHANGED, Choice
 from policy.account_states import ACTIVE, Standing
 from policy.errors import Unauthenticated
@@ -32,7 +32,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     `budgets` are the ledger's limit rows that every hold must also fit into, `budget_scopes` whose each of them is. At
     `credit_expires_at` (Unix ms) some of the account's credit ends: no request after it may be held for from that. `limits` are those of
-    requests, tokens and places; `rules` what the account's owner has set for its routes; `own_keys` maps
+    requests, tokens and places; `rules` what the account's owner has set for its routes, under the key's data policy; `own_keys` maps
     provider slugs to the ids of the customer's own keys, which are in `own_sealed`. `choice` is what the account lets be kept, `level`
     what remains of it for this key.
     """
@@ -60,10 +60,12 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 class Callers:
     """`identify` tokens. Unknown tokens are remembered too, so that guessing costs the database at most once a second per token."""
 
-    def __init__(self, database: Database, pepper: bytes, *, free: Scope | None = None) -> None:
-        """`free` has the limits of accounts that never had paid credit."""
+    def __init__(self, database: Database, pepper: bytes, *, older: tuple[bytes, ...] = (), free: Scope | None = None) -> None:
+        """`older` are the peppers before this one; `free` has the limits of accounts that never had paid credit."""
         self._database = database
         self._pepper = pepper
+        self._older = older
+        self._pepper_name = keys.pepper_name(pepper)
         self._free = free
         self._cache: OrderedDict[bytes, tuple[int, Caller | None]] = OrderedDict()
         self._running: dict[bytes, asyncio.Future[Caller | None]] = {}
@@ -110,10 +112,13 @@ class Callers:
     async def _read(self, token: str, now: int) -> Caller | None:
         if not keys.well_formed(token):
             raise Unauthenticated("This is not a Tollway API key: it must be sk-tw-v1- and 46 characters; a character is wrong or missing.")
-        token_digest = keys.digest(token, self._pepper)
-        found = await self._database.read(_find, token_digest)
+        digests = [keys.digest(token, pepper) for pepper in (self._pepper, *self._older)]
+        found = await self._database.read(_find, *digests)
         if found is None:
             return None
+        if found.key.pepper != self._pepper_name:
+            old, new = found.key.digest, digests[0]
+            await self._database.write(keys.rehash, key_id=found.key.id, old=old, new=new, pepper=self._pepper_name)
         for limit, _ in found.budgets:
             if limit.period_end is not None and limit.period_end <= now:
                 await self._database.write(ledger.start_period, id=limit.id, now=now)
@@ -143,8 +148,8 @@ def _fresh(read_at: int, caller: Caller | None, now: int) -> bool:
     return 0 <= now - read_at < FRESH_MS and (expires_at is None or now < expires_at)
 
 
-def _find(session: Session, token_digest: str) -> _Found | None:
-    found = keys.find(session, token_digest)
+def _find(session: Session, *digests: str) -> _Found | None:
+    found = keys.find(session, *digests)
     if found is None:
         return None
     key, budgets = found
@@ -171,7 +176,7 @@ def _caller(found: _Found, free: Scope | None) -> Caller:
         budget_scopes=tuple(scope for _, scope in found.budgets),
         credit_expires_at=found.next_expiry,
         limits=account_limits.scopes(key, found.limits, free if found.free_tier else None),
-        rules=found.rules,
+        rules=key_policy.bound(found.rules, key.data_policy),
         own_keys={provider: id for provider, id, _ in found.own} if found.own else NO_KEYS,
         own_sealed=Sealed(tuple((id, sealed) for _, id, sealed in found.own)) if found.own else NOTHING_SEALED,
         choice=found.choice,

@@ -1,7 +1,7 @@
 """Which endpoints of a model may take a request: a walk of steps, each a set of endpoints that it keeps and a reason for the others.
 
 The steps have one order, so that the last one listed is the one that emptied the funnel. A reason says whose rule it was: a preference
-of the request by its field, or the account's rules.
+of the request by its field, the account's rules, or the key's data policy.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,7 +51,7 @@ def walk(facts: Facts, asked: Asked, model: str, variant: str) -> Walk:
         way.keep("Filter by Variant", facts.free, "it is not free (:free)")
     _usable(way, asked)
     _named(way, asked.own, asked.wanted)
-    _private(way, asked.own, asked.wanted)
+    _private(way, asked)
     _fitting(way, asked)
     _affordable(way, asked)
     return way
@@ -95,21 +95,23 @@ def _named(way: Walk, own: Preferences, wanted: Preferences) -> None:
             way.keep("Filter by provider.ignore", ~gone, "the account's rules ignore its provider")
 
 
-def _private(way: Walk, own: Preferences, wanted: Preferences) -> None:
-    facts = way.facts
-    if wanted.data_collection == "deny":
-        by = "data_collection: deny" if own.data_collection == "deny" else "data_collection: deny in the account's rules"
+def _private(way: Walk, asked: Asked) -> None:
+    """What is not known of a provider counts as the worst."""
+    facts, wanted = way.facts, asked.wanted
+    if wanted.data_collection == "deny" and way.left & ~facts.untrained:
+        by = _whose(asked, "data_collection")
         way.keep("Filter by Data Policy", facts.untrained, f"the provider trains on prompts, or its policy is not known ({by})")
-    if wanted.zdr:
-        by = "zdr" if own.zdr else "zdr in the account's rules"
+    if wanted.zdr and way.left & ~facts.unkept:
+        by = _whose(asked, "zdr")
         way.keep("Filter by Data Policy", facts.unkept, f"the provider keeps prompts, or its policy is not known ({by})")
     if wanted.region is not None:
         kept = 0
         for regions, mask in facts.regions.items():
             if regions.issubset(wanted.region):
                 kept |= mask
-        by = _regions(own, wanted)
-        way.keep("Filter by Region", kept, f"it may process requests elsewhere, or its region is not known ({by})")
+        if way.left & ~kept:
+            by = _whose(asked, "region") + (", which have none in common" if not wanted.region else "")
+            way.keep("Filter by Region", kept, f"it may process requests elsewhere, or its region is not known ({by})")
 
 
 def _fitting(way: Walk, asked: Asked) -> None:
@@ -174,8 +176,12 @@ def _too_dear(unit: str, own: Preferences) -> Callable[[Endpoint], str]:
     return reason
 
 
-def _regions(own: Preferences, wanted: Preferences) -> str:
-    if not wanted.region:
-        return "the request's region and the account's have none in common"
-    allowed = " or ".join(wanted.region)
-    return f"region: {allowed}" if own.region == wanted.region else f"region: {allowed} by the account's rules"
+def _whose(asked: Asked, field: str) -> str:
+    """Everyone who set a rule about data, and to what: `provider.zdr and zdr in the key's data policy`."""
+    said = [(where, getattr(source, field)) for where, source in asked.rules.sources(asked.own)]
+    return " and ".join(_said(where, field, value) for where, value in said if value not in (None, False, "allow"))
+
+
+def _said(where: str, field: str, value: bool | str | tuple[str, ...]) -> str:
+    words = field if isinstance(value, bool) else f"{field}: {value if isinstance(value, str) else ' or '.join(value) or 'none'}"
+    return f"{words} in {where}" if where else f"provider.{words}"

@@ -3,7 +3,8 @@
 A key is `sk-tw-v1-` + 40 base62 characters (238 random bits) + 6 base62 characters of CRC-32 over what stands before, so that a
 mistyped key is refused without a database, and secret scanners can tell a real key from a look-alike. Stored are its HMAC-SHA-256
 under a pepper derived from TOLLWAY_SECRET_KEY, by which it is found, and its plain SHA-256, by which clients name it: at 238 bits
-nothing slower is needed, and neither says anything about the key.
+nothing slower is needed, and neither says anything about the key. After a rotation a key is still found under the older peppers, and
+hashed anew when it is next used: without the key itself nobody can.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from sqlalchemy import func, update
+from sqlalchemy import ColumnElement, func, or_, update
 from sqlmodel import Session, col, select
 
 from metering import ledger
@@ -38,7 +39,7 @@ _SHAPE: Final = re.compile(re.escape(PREFIX) + r"[0-9A-Za-z]{46}", re.ASCII)
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     """What a key is created with. `limit` in nano-USD, `expires_at` in Unix milliseconds; None = without.
 
-    `logging`: the most that may be kept of its requests, None = the account's own choice.
+    `logging`: the most that may be kept of its requests, None = the account's own choice; `data_policy` as of `key_policy.written`.
     """
 
     account_id: str
@@ -53,6 +54,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     expires_at: int | None = None
     logging: Level | None = None
+    data_policy: str | None = None
 
 
 def derive(secret: str, purpose: str) -> bytes:
@@ -100,6 +102,7 @@ def create(session: Session, new: NewKey, *, token: str, pepper: bytes, id: str,
     key = Key(
         id=id,
         digest=digest(token, pepper),
+        pepper=pepper_name(pepper),
         hash=hashlib.sha256(token.encode()).hexdigest(),
         label=f"{token[:12]}...{token[-4:]}",
         limit_id=limit_id,
@@ -111,9 +114,17 @@ def create(session: Session, new: NewKey, *, token: str, pepper: bytes, id: str,
     return key
 
 
-def find(session: Session, token_digest: str) -> tuple[Key, list[tuple[Account, str]]] | None:
-    """The key and every limit that bounds it, each with its scope; None if no such key was ever made."""
-    key = session.exec(select(Key).where(Key.digest == token_digest)).one_or_none()
+def pepper_name(pepper: bytes) -> str:
+    """What a row calls the pepper that its digest is under; says nothing about it."""
+    return hmac.digest(pepper, b"name", hashlib.sha256)[:8].hex()
+
+
+def find(session: Session, *digests: str) -> tuple[Key, list[tuple[Account, str]]] | None:
+    """The key and every limit that bounds it, each with its scope; None if no such key was ever made.
+
+    `digests` are those of one token under every pepper in force: looking for them all costs one statement.
+    """
+    key = session.exec(select(Key).where(col(Key.digest).in_(digests)).limit(1)).first()
     if key is None:
         return None
     return key, bounding(session, key)
@@ -124,6 +135,25 @@ def bounding(session: Session, key: Key) -> list[tuple[Account, str]]:
     own = session.get(Account, key.limit_id) if key.limit_id else None
     subjects = (key.account_id, key.id, *filter(None, (key.project_id, key.member_id)))
     return [*([(own, "key")] if own else []), *budgets.of(session, subjects)]
+
+
+def rehash(session: Session, *, key_id: str, old: str, new: str, pepper: str) -> bool:
+    """Stores a key's digest under another pepper (`pepper_name`); False if somebody else did, or the key is gone."""
+    same = (col(Key.id) == key_id, col(Key.digest) == old)
+    return session.connection().execute(update(Key).where(*same).values(digest=new, pepper=pepper)).rowcount == 1
+
+
+def waiting(session: Session, *, pepper: str, now: int, after: str = "", limit: int = PER_ACCOUNT_MAX) -> list[Key]:
+    """Keys that could still be used and whose digest is under another pepper than the one of this name, in the order of their ids."""
+    wanted = select(Key).where(*_waiting(pepper, now), Key.id > after)
+    return list(session.exec(wanted.order_by(col(Key.id)).limit(limit)))
+
+
+def counted(session: Session, *, pepper: str, now: int) -> tuple[int, int]:
+    """Keys that could still be used: those whose digest is under the pepper of this name, and those that are `waiting`."""
+    living, behind = (select(func.count()).select_from(Key).where(*which) for which in (_living(now), _waiting(pepper, now)))
+    all_of_them, old = session.exec(living).one(), session.exec(behind).one()
+    return all_of_them - old, old
 
 
 def listed(session: Session, account_id: str) -> list[Key]:
@@ -141,6 +171,14 @@ def check_name(name: str) -> None:
     """InvalidKey for a name that is too long, or that no terminal could show."""
     if len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
         raise InvalidKey("name", f"a key's name has at most {NAME_CHARACTERS_MAX} characters, all of them printable")
+
+
+def _living(now: int) -> tuple[ColumnElement[bool], ...]:
+    return (col(Key.revoked_at).is_(None), or_(col(Key.expires_at).is_(None), col(Key.expires_at) > now))
+
+
+def _waiting(pepper: str, now: int) -> tuple[ColumnElement[bool], ...]:
+    return (*_living(now), or_(col(Key.pepper).is_(None), col(Key.pepper) != pepper))
 
 
 def _checksum(body: str) -> str:

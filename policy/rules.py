@@ -23,6 +23,7 @@ NAMED_MAX: Final = 100
 Listed = Annotated[tuple[Name, ...], msgspec.Meta(max_length=1000)]
 Weight = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 Kind = TypeVar("Kind", bound=msgspec.Struct)
+Source = tuple[str, Preferences]
 
 
 class ModelPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,14 +53,23 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     policies: dict[str, ModelPolicy] = {}
     resumable_streams: bool | None = None
 
-    @cached_property
+    @property
     def preferences(self) -> Preferences:
+        """All that binds a request, as far as preferences can say it; here the account's rules alone (`key_policy` adds to them)."""
+        return self.account
+
+    @cached_property
+    def account(self) -> Preferences:
         """The rules as far as preferences can say them."""
         rules = Preferences(
             only=self.allowed_providers, ignore=self.ignored_providers, max_price=self.max_price,
             data_collection=self.data_collection, zdr=self.zdr, region=self.region,
         )  # fmt: skip
         return narrowed(self.provider, NOTHING if rules == NOTHING else rules)
+
+    def sources(self, own: Preferences) -> tuple[Source, ...]:
+        """Everything that narrows a request which itself says `own`, and whose each is; the request's is without a name."""
+        return (("", own), ("the account's rules", self.account))
 
     def refuses(self, model: str) -> str | None:
         """The rule that rules this model out, in words; None if it may be used."""

@@ -9,13 +9,14 @@ from gateway.errors import BadRequest
 from gateway.timespan import WrongSpan, moment
 from metering.money import AMOUNT_MAX, format_usd, parse_usd
 from metering.periods import RESETS
+from policy import key_policy
 from policy.account_keys import Change
 from policy.keys import NAME_CHARACTERS_MAX, NewKey
 from policy.privacy import Level, level_of
 
 BYOK: Final = "include_byok_in_limit"
-CHANGED: Final = ("name", "disabled", "limit", "limit_reset", "logging", BYOK)
-CREATED: Final = ("name", "limit", "limit_reset", "expires_at", "logging", BYOK, "workspace_id")
+CHANGED: Final = ("name", "disabled", "limit", "limit_reset", "logging", key_policy.NAME, BYOK)
+CREATED: Final = ("name", "limit", "limit_reset", "expires_at", "logging", key_policy.NAME, BYOK, "workspace_id")
 NUMBER_CHARACTERS_MAX: Final = 64
 
 
@@ -46,6 +47,7 @@ def new_key(raw: bytes, account_id: str, now: int) -> tuple[NewKey, bool]:
         reset=None if reset is UNSET else reset,
         expires_at=_expires_at(given.get("expires_at"), now),
         logging=None if (level := _logging(given)) is UNSET else level,
+        data_policy=None if (policy := _data_policy(raw, given)) is UNSET else policy,
     )
     return new, _flag(given, BYOK) is True
 
@@ -59,6 +61,7 @@ def changes(raw: bytes) -> tuple[Change, bool]:
         limit=_limit(given),
         reset=_reset(given),
         logging=_logging(given),
+        data_policy=_data_policy(raw, given),
     )
     return change, _flag(given, BYOK) is True
 
@@ -131,6 +134,11 @@ def _logging(given: dict[str, Any]) -> Level | UnsetType | None:
     if type(value) is not str:
         raise BadRequest("logging: write none, metadata or full, or null for the account's own choice.", param="logging")
     return level_of(value, "logging")
+
+
+def _data_policy(raw: bytes, given: dict[str, Any]) -> str | UnsetType | None:
+    """From the text once more, as plain JSON: in `given` a number could pass for the name of a region."""
+    return key_policy.written(msgspec.json.decode(raw)[key_policy.NAME]) if key_policy.NAME in given else UNSET
 
 
 def _expires_at(value: object, now: int) -> int | None:

@@ -7,6 +7,7 @@ from metering import ledger
 from metering.money import json_usd
 from metering.periods import period
 from metering.tables import Account
+from policy import key_policy
 from policy.account_keys import public_id
 from policy.caller import Caller
 from policy.key_use import Seen, Spent
@@ -63,6 +64,7 @@ def _figures(seen: Seen, now: int) -> dict[str, Any]:
         "limit_remaining": None if limit is None else json_usd(max(0, ledger.room(limit, now))),
         "limit_reset": None if limit is None else limit.reset,
         "include_byok_in_limit": False,
+        "data_policy": key_policy.shown(key.data_policy),
         **_spent("usage", use.charged),
         **_spent("byok_usage", use.own),
         "creator_user_id": None,

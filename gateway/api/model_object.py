@@ -42,6 +42,7 @@ def model_object(model: Model, endpoints: tuple[Endpoint, ...]) -> dict[str, Any
         "knowledge_cutoff": None,
         "expiration_date": model.deprecated.isoformat() if model.deprecated else None,
         "successor": model.successor,
+        "data_policy": policies(endpoints),
         "links": {"details": f"/api/v1/models/{model.id}/endpoints"},
     }
 
@@ -60,6 +61,17 @@ def architecture(model: Model, endpoints: tuple[Endpoint, ...]) -> dict[str, Any
 def input_modalities(model: Model, endpoints: tuple[Endpoint, ...]) -> list[str]:
     images = "image" not in model.input_modalities and any("images" in endpoint.capabilities for endpoint in endpoints)
     return [*model.input_modalities, *(["image"] if images else [])]
+
+
+def policies(endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:
+    """Of how many endpoints it is known that they do not train on prompts, and that they keep nothing; `regions`: where any may process."""
+    found = [endpoint.data_policy for endpoint in endpoints]
+    return {
+        "endpoints": len(endpoints),
+        "not_training": sum(policy.trains is False for policy in found),
+        "zdr": sum(policy.zdr for policy in found),
+        "regions": sorted(frozenset[str]().union(*(regions(endpoint) for endpoint in endpoints))),
+    }
 
 
 def pricing(endpoint: Endpoint) -> dict[str, str]:

@@ -12,8 +12,9 @@ from gateway.commands.running import Account, Json, migrated, moment, nano_or_ze
 from gateway.settings import Settings
 from metering import credits, ledger
 from metering.money import format_usd, now_ms
-from policy import audit, keys, members
+from policy import audit, key_policy, keys, members
 from policy.audit import OPERATOR, Deed
+from policy.errors import InvalidKey
 from policy.tables import Key
 
 
@@ -52,6 +53,9 @@ def key() -> None:
 @click.option("--concurrency", type=click.IntRange(min=1), help="Requests that the key may make at once.")
 @click.option("--project", "project_id", help="The project whose budgets bound the key: its id.")
 @click.option("--member", "member_id", help="The member whose key it is: their id.")
+@click.option("--data-collection", type=click.Choice(["allow", "deny"]), help="deny: no provider that trains on its prompts.")
+@click.option("--zdr", is_flag=True, help="Only providers that keep nothing of its prompts.")
+@click.option("--region", multiple=True, help="Where its prompts may be processed, for example eu; may be given several times.")
 @click.option("--management", is_flag=True, help="A key for the account API that cannot call models.")
 @Json
 def key_create(as_json: bool, **wanted: Any) -> None:
@@ -106,6 +110,9 @@ async def create_key(
     reset: str | None,
     expires: str | None,
     management: bool,
+    data_collection: str | None = None,
+    zdr: bool = False,
+    region: tuple[str, ...] = (),
     **more: Any,
 ) -> dict[str, Any]:
     if reset and limit is None:
@@ -118,6 +125,7 @@ async def create_key(
         limit=None if limit is None else nano_or_zero(limit, "--limit"),
         reset=reset,
         expires_at=None if expires is None else moment(expires, "--expires"),
+        data_policy=_data_policy(data_collection, zdr, region),
         **more,
     )
     pepper = keys.derive(settings.secret_key, "key-pepper")
@@ -133,7 +141,16 @@ async def create_key(
         "limit_usd": limit,
         "reset": reset,
         "expires": expires,
+        "data_policy": key_policy.shown(new.data_policy),
     }
+
+
+def _data_policy(data_collection: str | None, zdr: bool, region: tuple[str, ...]) -> str | None:
+    """Of the three only a region can be wrong: the others are what click lets through."""
+    try:
+        return key_policy.written({"data_collection": data_collection, "zdr": zdr or None, "region": list(region)})
+    except InvalidKey as error:
+        raise ValueError(f"--region: {error}") from None
 
 
 async def list_keys(settings: Settings, *, account_id: str) -> list[dict[str, Any]]:
@@ -153,7 +170,7 @@ async def list_keys(settings: Settings, *, account_id: str) -> list[dict[str, An
         "revoked_at",
         "created_at",
     )
-    return [{name: getattr(row, name) for name in shown} for row in rows]
+    return [{**{name: getattr(row, name) for name in shown}, "data_policy": key_policy.shown(row.data_policy)} for row in rows]
 
 
 async def revoke_key(settings: Settings, *, key_id: str) -> None:

@@ -138,6 +138,24 @@ def seconds_alive_after_revoke(tollway: Tollway, made: Any) -> float:
     return time.monotonic() - revoked
 
 
+def test_a_key_is_created_with_a_data_policy_of_its_own(tollway: Tollway) -> None:
+    create = ("key", "create", "--account", tollway.account().account_id)
+    full, some, none, empty, long, wrong = together(
+        tollway, (*create, "--data-collection", "deny", "--zdr", "--region", "EU", "--region", "ch", "--json"), (*create, "--zdr"),
+        (*create, "--json"), (*create, "--region", ""), (*create, "--region", "x" * 257), (*create, "--data-collection", "never"),
+    )  # fmt: skip
+    policy = {"data_collection": "deny", "zdr": True, "region": ["eu", "ch"]}
+    made = json.loads(full.stdout)
+    assert made["data_policy"] == policy == tollway.get("/key", made["key"])["data"]["data_policy"]
+    assert dict(line.split("\t") for line in some.stdout.splitlines())["data_policy"] == '{"zdr":true}'
+    assert json.loads(none.stdout)["data_policy"] is None
+    listed = tollway.cli_json("key", "list", "--account", create[-1])
+    assert [row["data_policy"] for row in listed if row["id"] == made["id"]] == [policy]
+    for refused in (empty, long):
+        assert_refused(refused, "--region: ", "write a region such as")
+    assert (wrong.returncode, "--data-collection" in wrong.stderr) == (2, True)
+
+
 def test_a_key_that_makes_no_sense_is_refused(tollway: Tollway, account: Any) -> None:
     create = ("key", "create", "--account", account["account_id"])
     stranger, negative, reset, expires, nobody, unknown = together(

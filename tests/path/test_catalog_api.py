@@ -107,6 +107,14 @@ def test_a_model_that_ends_says_when_and_one_that_has_ended_is_not_offered(here:
         assert here.get(path).status_code == 404
 
 
+def test_a_model_says_what_its_providers_do_with_prompts(here: Here) -> None:
+    """What nobody knows of an endpoint counts for neither; where it may process does, whatever else it does."""
+    policies = {model["id"]: model["data_policy"] for model in here.data("models")}
+    assert policies["zeta/count"] == {"endpoints": 2, "not_training": 1, "zdr": 1, "regions": ["eu", "us"]}
+    assert policies["zeta/deep/endpoints"] == {"endpoints": 1, "not_training": 1, "zdr": 1, "regions": ["eu", "us"]}
+    assert policies["acme/dear"] == here.get("models/acme/dear").json()["data_policy"]
+
+
 def test_no_route_shadows_another_though_ids_contain_slashes(here: Here) -> None:
     assert here.data("models/count").keys() == {"count"}
     assert here.get("models/user").status_code == 401
@@ -136,3 +144,10 @@ def test_embeddings_models_are_those_that_answer_with_embeddings(here: Here) -> 
     assert vectors["architecture"]["modality"] == "text->embeddings"
     page = here.get("embeddings/models?limit=1").json()
     assert (len(page["data"]), page["total_count"]) == (1, len(here.data("embeddings/models")))
+
+
+def test_a_model_is_found_without_its_company(here: Here) -> None:
+    for name in ("count", "count:nitro", "zeta/count"):
+        assert here.data(f"model/{name}")["id"] == "zeta/count"
+    assert here.data("models/dear/endpoints")["id"] == "acme/dear"
+    assert here.get("models/coun").status_code == 404

@@ -21,7 +21,7 @@ SECOND = 1.05
 FIELDS = {
     "hash", "id", "name", "kind", "disabled", "logging", "label", "limit", "limit_remaining", "limit_reset", "include_byok_in_limit",
     "usage", "usage_daily", "usage_weekly", "usage_monthly", "byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly",
-    "creator_user_id", "expires_at", "created_at", "updated_at", "last_used_at", "workspace_id", "external_user",
+    "creator_user_id", "expires_at", "created_at", "updated_at", "last_used_at", "workspace_id", "external_user", "data_policy",
 }  # fmt: skip
 UNKNOWN = "f" * 64
 
@@ -190,6 +190,36 @@ def test_a_patch_changes_what_it_names_and_nothing_else(at: Crossing) -> None:
     assert shown(at, hash)["name"] == "renamed"
 
 
+def test_a_data_policy_binds_its_key_within_a_second_and_is_on_record(at: Crossing) -> None:
+    """`dear` keeps nothing, `middle` does not train, of `cheap` nothing is known."""
+    found, key = make(at, data_policy={"data_collection": "deny"})
+    hash = found["hash"]
+    assert found["data_policy"] == {"data_collection": "deny"} == at.send("GET", "key", key=key).json["data"]["data_policy"]
+    at.fake.reset()
+    for _ in range(5):
+        assert at.ask(key=key, provider={"data_collection": "allow", "order": ["cheap"]}).status == 200, "a wider wish is absorbed"
+    assert "one-cheap" not in at.called()
+    refused = at.ask(key=key, provider={"only": ["cheap"]})
+    assert (refused.status, refused.error["metadata"]["failed_routing_step"]) == (404, "Filter by Data Policy")
+    assert "data_collection: deny in the key's data policy" in refused.error["message"]
+    explained = at.send("POST", "route/explain", {"model": MODELS[0], "provider": {"only": ["cheap"]}}, key=key).json
+    assert explained["funnel"] == refused.error["metadata"]["routing_funnel"]
+
+    for policy, wanted in (({"zdr": True}, {"one-dear"}), ({"region": ["eu"]}, set()), (None, {"one-cheap", "one-middle", "one-dear"})):
+        assert change(at, hash, data_policy=policy)["data_policy"] == policy
+        assert shown(at, hash)["data_policy"] == policy
+        time.sleep(SECOND)
+        at.fake.forget()
+        for slug in ("cheap", "middle", "dear"):
+            at.ask(key=key, provider={"order": [slug]})
+        assert set(at.called()) == wanted
+    assert change(at, hash, data_policy={"zdr": True}, name="same")["data_policy"] == {"zdr": True}
+    assert change(at, hash, name="other")["data_policy"] == {"zdr": True}, "what is left out stays"
+    kept = at.tollway.cli_json("audit", "list", "--account", at.account.account_id)
+    changes = [row["change"]["fields"] for row in kept if row["action"] == "key.change" and row["subject"] == hash]
+    assert ["data_policy"] in changes
+
+
 def test_a_changed_limit_binds_within_a_second_and_the_books_stay_right(at: Crossing) -> None:
     found, key = make(at, limit=1)
     assert at.ask(key=key).status == 200
@@ -284,6 +314,10 @@ WRONG = [
     ({"name": "a", "include_byok_in_limit": "yes"}, "include_byok_in_limit"),
     ({"name": "a", "include_byok_in_limit": None}, "include_byok_in_limit"),
     ({"name": "a", "workspace_id": "ws_1"}, "workspace_id"), ({"name": "a", "creator_user_id": "user_1"}, "creator_user_id"),
+    ({"name": "a", "data_policy": "deny"}, "data_policy"), ({"name": "a", "data_policy": {"zdr": "yes"}}, "data_policy.zdr"),
+    ({"name": "a", "data_policy": {"region": 1.5}}, "data_policy.region"), ({"name": "a", "data_policy": {"only": []}}, "data_policy.only"),
+    ({"name": "a", "data_policy": {"region": ["eu", 2.5]}}, "data_policy.region[1]"),
+    ({"name": "a", "data_policy": {"data_collection": "Deny"}}, "data_policy.data_collection"),
     ({"name": "a", "external": {"user": "u"}}, "external"), ({"name": "a", "kind": "owner"}, "kind"),
 ]  # fmt: skip
 

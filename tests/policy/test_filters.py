@@ -5,15 +5,25 @@ from typing import Any
 import pytest
 
 from metering.price import Price
+from policy import key_policy
 from policy.errors import NoEndpoint
+from policy.rules import parse
 from providers.provider import DataPolicy, Endpoint
 from tests.policy.routing import endpoint, plan, request, usd
 
 NOTHING_KEPT = DataPolicy(trains=False, retention_days=0)
 
 
-def fall(of: Endpoint, wish: dict[str, Any] | None = None, *, rules: dict[str, Any] | None = None, **fields: Any) -> tuple[str, str] | None:
-    """The step at which an endpoint falls and the reason; None if it may be used. Another one fits most wishes."""
+def fall(
+    of: Endpoint,
+    wish: dict[str, Any] | None = None,
+    *,
+    rules: dict[str, Any] | None = None,
+    policy: dict[str, Any] | None = None,
+    **fields: Any,
+) -> tuple[str, str] | None:
+    """The step at which an endpoint falls and the reason; None if it may be used. Another one fits most wishes. `policy` is the key's."""
+    bound = key_policy.bound(parse(rules or {}), key_policy.written(policy))
     fitting = endpoint(
         "fit",
         price=usd(0),
@@ -23,7 +33,7 @@ def fall(of: Endpoint, wish: dict[str, Any] | None = None, *, rules: dict[str, A
         parameters=frozenset({"top_k", "verbosity", "mirostat"}),
     )
     try:
-        found = plan(request(preferences=wish or {}, **fields), of, fitting, rules=rules or {})
+        found = plan(request(preferences=wish or {}, **fields), of, fitting, rules=bound)
         steps = [(step.step, step.removed[of.id]) for step in found.funnel if of.id in step.removed]
     except NoEndpoint as error:
         steps = [(step["step"], step["removed"][of.id]) for step in error.funnel if of.id in step["removed"]]
@@ -56,9 +66,28 @@ def test_whose_rule_it_was_is_said() -> None:
     )  # fmt: skip
     for field, value in (("zdr", True), ("data_collection", "deny"), ("region", "eu")):
         step, reason = fall(one, rules={field: value}) or ("", "")
-        assert (step, reason.endswith(("in the account's rules)", "by the account's rules)"))) == (
+        assert (step, reason.endswith(f"({said(field, value)} in the account's rules)")) == (
             "Filter by Region" if field == "region" else "Filter by Data Policy", True,
         )  # fmt: skip
+
+
+def said(field: str, value: object) -> str:
+    return field if value is True else f"{field}: {value}"
+
+
+@pytest.mark.parametrize(("field", "value"), [("zdr", True), ("data_collection", "deny"), ("region", "eu")])
+def test_everyone_who_set_a_rule_about_data_is_named(field: str, value: object) -> None:
+    one, rule, words = endpoint("one"), {field: value}, said(field, value)
+    account, key = f"{words} in the account's rules", f"{words} in the key's data policy"
+    for asked, rules, policy, named in (
+        (rule, {}, {}, f"provider.{words}"),
+        ({}, {}, rule, key),
+        ({}, rule, rule, f"{account} and {key}"),
+        (rule, {"provider": rule}, rule, f"provider.{words} and {account} and {key}"),
+        ({"data_collection": "allow", "zdr": False}, {"data_collection": "allow"}, rule, key),
+    ):
+        _, reason = fall(one, asked, rules=rules, policy=policy) or ("", "")
+        assert reason.endswith(f" is not known ({named})")
 
 
 @pytest.mark.parametrize("wish", [{"data_collection": "deny"}, {"zdr": True}])
@@ -105,7 +134,10 @@ def test_a_region_rule_must_allow_every_region_of_an_endpoint_and_unknown_is_ref
 def test_two_different_regions_leave_nothing_and_say_so() -> None:
     step, reason = fall(endpoint("one", region={"eu"}), {"region": "eu"}, rules={"region": "us"}) or ("", "")
     assert step == "Filter by Region"
-    assert "the request's region and the account's have none in common" in reason
+    assert reason.endswith("(provider.region: eu and region: us in the account's rules, which have none in common)")
+    step, reason = fall(endpoint("one", region={"eu"}), rules={"region": "eu"}, policy={"region": ["us", "ch"]}) or ("", "")
+    assert step == "Filter by Region"
+    assert reason.endswith("(region: eu in the account's rules and region: us or ch in the key's data policy, which have none in common)")
 
 
 @pytest.mark.parametrize(

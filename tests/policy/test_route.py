@@ -126,7 +126,7 @@ def test_the_message_tells_the_whole_way_down_and_what_to_do() -> None:
     assert message(*offered, preferences={"zdr": True}) == (
         "No endpoint of acme/fast can take this request: of 3, "
         "1 at Filter by Provider Key (this installation has no key for the provider), "
-        "2 at Filter by Data Policy (the provider keeps prompts, or its policy is not known (zdr)). "
+        "2 at Filter by Data Policy (the provider keeps prompts, or its policy is not known (provider.zdr)). "
         "Use a model with another provider, or allow this where the rule was set."
     )
 
@@ -139,7 +139,7 @@ def test_the_message_tells_the_whole_way_down_and_what_to_do() -> None:
         (
             {"preferences": {"region": "eu"}},
             {},
-            "(it may process requests elsewhere, or its region is not known (region: eu)). Use a model",
+            "(it may process requests elsewhere, or its region is not known (provider.region: eu)). Use a model",
         ),
         ({"preferences": {"max_price": {"prompt": 0}}}, {}, "(its prompt price is above provider.max_price.prompt). Raise the price"),
         ({"preferences": {"quantizations": ["fp8"]}}, {}, "(its quantization is not in provider.quantizations). Providers that serve it"),

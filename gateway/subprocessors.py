@@ -30,7 +30,7 @@ SETTINGS: Final = {
     "mail": "smtp_url",
     "sign_in": "oidc_issuer",
 }
-"""By kind, which setting names the server; one that is empty, or that this version does not have, names none."""
+"""By kind, which setting names the server; one that is empty names none."""
 PORTS: Final = {"http": 80, "https": 443, "postgresql": 5432, "postgres": 5432, "redis": 6379, "rediss": 6379, "smtp": 587, "smtps": 465}
 PUBLIC_SUFFIXES: Final = ("ac", "co", "com", "gov", "net", "org")
 """Before a country: under them everybody may register."""
@@ -136,7 +136,7 @@ def _provider(provider: Provider, kind: Kind, keys: AbstractSet[str]) -> Party:
 
 def _of_settings(settings: Settings, kinds: dict[str, Kind]) -> Iterator[Party]:
     for name, setting in SETTINGS.items():
-        address = address_of(getattr(settings, setting, ""))
+        address = address_of(getattr(settings, setting))
         if address is not None:
             yield Party(kind=kinds[name], name=kinds[name].name, address=address, inside=_is_inside(address))
 

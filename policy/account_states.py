@@ -2,7 +2,8 @@
 
     close      every key is dead within a second; the owner's key may still read, and call it off, until the window ends
     cancel     active again as it was: nothing is removed before the window ends
-    purge      content is shredded; members, keys, rules, limits, choices go; generations are cut down to billing; the books stay
+    purge      content is shredded; members, keys, rules, limits, choices and the words of requests go; generations are cut down to
+               billing; the books stay
     suspend    by the operator, with a reason that every refusal shows: no key does anything but the owner's, which may read
     resume     active again
 
@@ -17,10 +18,10 @@ import sqlalchemy
 from sqlalchemy import text
 from sqlmodel import Session, SQLModel
 
-from metering import ledger, reduction
+from metering import ledger, reduction, rollups
 from metering.database import Database
 from metering.reduction import START, Place
-from policy import audit, content_store
+from policy import audit, content_store, people_end, rights_requests
 from policy.audit import OPERATOR, Deed
 from policy.errors import WrongState
 from policy.people_tables import AccountProfile, Link, SignedIn
@@ -129,6 +130,7 @@ async def _purge(database: Database, account_id: str, *, now: int) -> bool:
     place: Place | None = START
     while place is not None:
         _, place = await database.write(reduction.reduce, account_id, after=place, until=now + 1)
+    await rollups.forget_origins(database, account_id, since=0, until=now + 2 * DAY_MS)
     return await database.write(_finish, account_id, now=now)
 
 
@@ -151,8 +153,11 @@ def _finish(session: Session, account_id: str, *, now: int) -> bool:
     if _locked(session, account_id).state != "closing":
         return False
     content_store.delete_all(session, account_id)
+    rights_requests.forget_words(session, account_id)
+    people = people_end.members_of(session, account_id)
     for table in PERSONAL:
         session.connection().execute(sqlalchemy.delete(table).where(sqlalchemy.column("account_id") == account_id))
+    people_end.forget_homeless(session, people)
     _become(session, account_id, Standing("purged", OPERATOR, now), "account.purge", by=OPERATOR, now=now)
     return True
 

@@ -5,13 +5,15 @@ from typing import Final
 import msgspec
 import sqlalchemy
 from sqlalchemy import text
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from policy.account_copy import TABLES
+from policy.people_tables import Person
 from policy.rights_tables import Audit
+from policy.tables import Member
 
 ACCOUNTS_MAX: Final = 100_000
-_WHEN: Final = ("at", "updated_at", "created_at", "since")
+_WHEN: Final = ("at", "updated_at", "created_at", "since", "opened_at")
 
 
 class Affected(msgspec.Struct, frozen=True):
@@ -28,13 +30,19 @@ def by_key(session: Session, key_id: str, *, since: int) -> list[Affected]:
 
 
 def by_table(session: Session, name: str, *, since: int) -> list[Affected]:
-    """The accounts of which table `name` had rows that were made or changed since the moment. ValueError names the tables."""
+    """The accounts of which table `name` had rows that were made or changed since the moment. ValueError names the tables.
+
+    A person concerns every account that they are a member of; a row that is about no account concerns none.
+    """
     if name not in TABLES:
         raise ValueError(f"--table must be one of {', '.join(sorted(TABLES))}")
     columns = sqlalchemy.inspect(TABLES[name]).local_table.c
     when = next(columns[moment] for moment in _WHEN if moment in columns)
-    counted = sqlalchemy.select(columns.account_id, sqlalchemy.func.count()).where(when >= since)
-    found = session.connection().execute(counted.group_by(columns.account_id).order_by(columns.account_id).limit(ACCOUNTS_MAX))
+    account = col(Member.account_id) if name == Person.__tablename__ else columns.account_id
+    counted = sqlalchemy.select(account, sqlalchemy.func.count()).where(when >= since, account.is_not(None))
+    if name == Person.__tablename__:
+        counted = counted.where(col(Member.person_id) == columns.id)
+    found = session.connection().execute(counted.group_by(account).order_by(account).limit(ACCOUNTS_MAX))
     return [Affected(account_id, rows) for account_id, rows in found]
 
 

@@ -11,10 +11,10 @@ import sqlalchemy
 from sqlalchemy import text
 from sqlmodel import Session, col
 
-from metering import reduction
+from metering import reduction, rollups
 from metering.database import Database
 from metering.reduction import Place
-from policy import audit, health_redis, limits_redis, sticky, tapes
+from policy import audit, health_redis, limits_redis, people_end, sticky, tapes
 from policy.people_tables import Link, SignedIn, SignInFailure
 from policy.privacy_tables import RetentionMark
 from policy.tables import Key, ProviderKey
@@ -43,7 +43,7 @@ CATEGORIES: Final = (
     Category("content", 365, "content", "Prompts and answers, if the account keeps them: the days of its choice, 30 if it says nothing."),
     Category("idempotency", 1, "idempotency", "HMACs that tell a repeated request from a new one: 24 hours."),
     Category("credential", METADATA_DAYS, "retention", "Keys, hashed or sealed: until 13 months after they were revoked."),
-    Category("profile", None, "account", "What an account set and who its people are: as long as the account."),
+    Category("profile", None, "account", "What an account set and who its people are: as long as the account; unconfirmed: 7 days."),
     Category("audit", AUDIT_DAYS, "retention", "Who changed what, in ids and numbers: 180 days; the newest deed stays as the chain's end."),
     Category("session", SESSION_DAYS, "retention", "Where somebody is signed in, links that were mailed, failures to sign in: 30 days."),
     Category("register", 3653, "operator", "Requests under privacy laws and what was disclosed to whom: 10 years, the operator's proof."),
@@ -77,7 +77,10 @@ async def enforce(database: Database, *, now: int) -> dict[str, int]:
     done["deeds"] = 0
     while batch := await database.write(audit.prune, until=now - AUDIT_DAYS * DAY_MS):
         done["deeds"] += batch
-    done["sessions"] = await database.write(_old_sessions, until=now - SESSION_DAYS * DAY_MS)
+    done["people"] = 0
+    while batch := await database.write(people_end.forget_unconfirmed, until=now - people_end.UNCONFIRMED_DAYS * DAY_MS):
+        done["people"] += batch
+    done["sessions"] = await database.write(_old_sessions, until=now - SESSION_DAYS * DAY_MS, now=now)
     return {name: count for name, count in done.items() if count}
 
 
@@ -92,6 +95,7 @@ async def _reduce(database: Database, *, until: int) -> int:
             while place is not None:
                 count, place = await database.write(reduction.reduce, account_id, after=place, until=until)
                 reduced += count
+            await rollups.forget_origins(database, account_id, since=since, until=until)
         after = names[-1]
     await database.write(_set_mark, "metadata", until)
     return reduced
@@ -115,10 +119,14 @@ def _old_keys(session: Session, *, until: int) -> int:
     return removed
 
 
-def _old_sessions(session: Session, *, until: int) -> int:
-    """Sessions and links that ended, and failures that began, before `until`: they were dead before."""
-    ends = ((SignedIn, SignedIn.expires_at), (Link, Link.expires_at), (SignInFailure, SignInFailure.first_at))
-    return sum(session.connection().execute(sqlalchemy.delete(table).where(col(moment) < until)).rowcount for table, moment in ends)
+def _old_sessions(session: Session, *, until: int, now: int) -> int:
+    """Sessions and links that are over or began before `until`, and failures that began before it."""
+    old = (
+        (SignedIn, (col(SignedIn.expires_at) < now) | (col(SignedIn.created_at) < until)),
+        (Link, (col(Link.expires_at) < now) | (col(Link.created_at) < until)),
+        (SignInFailure, col(SignInFailure.first_at) < until),
+    )
+    return sum(session.connection().execute(sqlalchemy.delete(table).where(over)).rowcount for table, over in old)
 
 
 def _old_boots(session: Session, *, until: int) -> int:

@@ -55,7 +55,11 @@ class AccountState(SQLModel, table=True):
 
 
 class RightsRequest(SQLModel, table=True):
-    """What somebody asked of the operator under a privacy law, and by when it is due. `note` and `outcome` are the operator's words."""
+    """What somebody asked of the operator under a privacy law, and by when it is due.
+
+    `note` is what the one who asks wrote, and goes with their account; `outcome` is the operator's answer. `alerted_at`: when a warning
+    was last logged.
+    """
 
     __tablename__ = "rights_request"
     __table_args__ = (

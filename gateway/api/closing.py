@@ -11,8 +11,7 @@ from litestar.types import ASGIApp
 
 from gateway.account_export import account_export
 from gateway.api.account import Plain
-from gateway.api.rules import object_of
-from gateway.asgi import headers_of, token_of
+from gateway.api.owner import again, owner_of
 from gateway.download import Download
 from gateway.errors import BadRequest
 from gateway.services import Services
@@ -23,18 +22,18 @@ from policy import account_states, audit
 from policy.account_states import Standing
 from policy.audit import Deed
 from policy.caller import Caller
-from policy.errors import Forbidden, Unauthenticated
 
 CLOSE: Final = ["/v1/account/close", "/api/v1/account/close"]
 CANCEL: Final = [f"{path}/cancel" for path in CLOSE]
 EXPORT: Final = ["/v1/account/export", "/api/v1/account/export"]
-FIELDS: Final = {"key": str, "confirm": str, "waive_window": bool}
+FIELDS: Final = {"confirm": str, "waive_window": bool}
+WHAT: Final = "export or close the account"
 
 
 @get(CLOSE, summary="Whether the account is active, suspended or closing, since when and until when")
 async def get_standing(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
-    caller = await _owner_of(request, at)
+    caller = await owner_of(request, at, WHAT)
     return await _answer(await at.database.read(account_states.of, caller.account_id), caller, at)
 
 
@@ -42,8 +41,8 @@ async def get_standing(request: Plain, state: State) -> dict[str, Any]:
 async def close_account(request: Plain, state: State) -> dict[str, Any]:
     """In the 30 days the owner's key may read and call it off; `waive_window` does without them. Nothing brings back what was deleted."""
     at: Services = state.services
-    caller = await _owner_of(request, at)
-    given = await _again(request, caller, at)
+    caller = await owner_of(request, at, WHAT)
+    given = await again(request, caller, at, FIELDS)
     if given.get("confirm") != caller.account_id:
         raise BadRequest("confirm: write the id of the account, as `tollway account create` printed it.", param="confirm")
     waive = given.get("waive_window", False)
@@ -54,8 +53,8 @@ async def close_account(request: Plain, state: State) -> dict[str, Any]:
 @post(CANCEL, status_code=200, summary="Calls the closing off: everything is as it was")
 async def cancel_closing(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
-    caller = await _owner_of(request, at)
-    await _again(request, caller, at)
+    caller = await owner_of(request, at, WHAT)
+    await again(request, caller, at, FIELDS)
     standing = await at.database.write(account_states.cancel, caller.account_id, by=caller.key_id, now=now_ms())
     return await _answer(standing, caller, at)
 
@@ -63,11 +62,8 @@ async def cancel_closing(request: Plain, state: State) -> dict[str, Any]:
 @post(EXPORT, status_code=200, media_type="application/zip", summary="All that is kept of the account, as a zip with its own README")
 async def export_account(request: Plain, state: State) -> ASGIApp:
     at: Services = state.services
-    caller = await _owner_of(request, at)
-    given = await _again(request, caller, at)
-    for name in given:
-        if name != "key":
-            raise BadRequest(f"{name}: is not known here; leave it out.", param=name)
+    caller = await owner_of(request, at, WHAT)
+    await again(request, caller, at, {})
     now = now_ms()
     deed = Deed(actor=caller.key_id, action="account.export", account_id=caller.account_id)
     await at.database.write(audit.record, deed, now=now)
@@ -87,31 +83,3 @@ async def _answer(standing: Standing, caller: Caller, at: Services) -> dict[str,
         "reason": standing.reason,
         "balance_usd": format_usd(balance.available),
     }
-
-
-async def _owner_of(request: Plain, at: Services) -> Caller:
-    """Also of an account that is closing already."""
-    scope: Any = request.scope
-    caller = await at.callers.identify(token_of(headers_of(scope)), now_ms(), reading=True)
-    if caller.kind != "owner":
-        raise Forbidden("Only the owner's key may export or close the account.")
-    return caller
-
-
-async def _again(request: Plain, caller: Caller, at: Services) -> dict[str, Any]:
-    """The fields of the body, in which the owner's key stands once more."""
-    given = await object_of(request, at)
-    for name, value in given.items():
-        if name not in FIELDS:
-            raise BadRequest(f"{name[:100]}: is not a known field; use {', '.join(FIELDS)}.", param=name[:100])
-        if type(value) is not FIELDS[name]:
-            raise BadRequest(f"{name}: must be a {'boolean' if FIELDS[name] is bool else 'string'}.", param=name)
-    if "key" not in given:
-        raise BadRequest("key: write the owner's key of this account once more.", param="key")
-    try:
-        named = await at.callers.identify(given["key"], now_ms(), reading=True)
-    except Unauthenticated:
-        named = None
-    if named is None or named.kind != "owner" or named.account_id != caller.account_id:
-        raise Forbidden("key: is not the owner's key of this account.")
-    return given

@@ -11,12 +11,14 @@ import msgspec
 
 from gateway.account_export import account_export
 from gateway.commands.files import output
+from gateway.commands.registers import request_group
 from gateway.commands.running import Account, Json, migrated, run, show, show_rows
 from gateway.settings import Settings
 from gateway.timespan import iso
 from metering import ledger, statement
 from metering.money import format_usd, now_ms
-from policy import account_states, audit, content_store, retention
+from metering.signing import Signer
+from policy import account_states, audit, content_store, keys, retention
 from policy.account_states import Standing
 from policy.audit import OPERATOR, Deed
 from policy.keyring import keyring
@@ -29,6 +31,9 @@ Reason = click.option("--reason", required=True, help="Why: the account's owner 
 @click.group()
 def privacy() -> None:
     """What is kept, for how long, and what becomes of an account that leaves."""
+
+
+privacy.add_command(request_group)
 
 
 @privacy.command("retention")
@@ -74,13 +79,6 @@ def privacy_cancel(account_id: str, as_json: bool) -> None:
     """Call off the closing of an account whose window is not over."""
     work = partial(account_states.cancel, account_id=account_id, by=OPERATOR)
     show(run(_change, account_id=account_id, work=work), as_json)
-
-
-@privacy.command("rotate")
-@Json
-def privacy_rotate(as_json: bool) -> None:
-    """Wrap the keys of all stored content with the first key of TOLLWAY_CONTENT_KEYS; the others can then go."""
-    show(run(rotate), as_json)
 
 
 @click.command("suspend")
@@ -138,7 +136,7 @@ async def standing_of(settings: Settings, *, account_id: str) -> dict[str, Any]:
 
 
 async def export(settings: Settings, *, account_id: str, out: str | None) -> None:
-    ring, now = keyring(settings.content_keys, settings.secret_key, secrets.token_bytes), now_ms()
+    ring, now = keyring(settings.content_keys, settings.secrets, secrets.token_bytes), now_ms()
     async with migrated(settings) as database:
         await database.read(statement.check_account, account_id)
         await database.write(audit.record, Deed(actor=OPERATOR, action="account.export", account_id=account_id), now=now)
@@ -157,14 +155,6 @@ async def delete_content(settings: Settings, *, account_id: str) -> dict[str, An
     return {"account_id": account_id, "deleted": receipt.rows, "deleted_bytes": receipt.size, "deleted_keys": receipt.keys}
 
 
-async def rotate(settings: Settings) -> dict[str, Any]:
-    ring = keyring(settings.content_keys, settings.secret_key, secrets.token_bytes)
-    deed = Deed(actor=OPERATOR, action="keys.rotate", account_id="", change={"key": ring.current})
-    async with migrated(settings) as database:
-        work = partial(content_store.rewrap, wrapper=ring, is_current=ring.is_current)
-        return {"wrapped": await database.write(audit.noted, deed, now_ms(), work), "key": ring.current}
-
-
 async def list_deeds(settings: Settings, *, account_id: str) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     async with migrated(settings) as database:
@@ -174,8 +164,9 @@ async def list_deeds(settings: Settings, *, account_id: str) -> list[dict[str, A
 
 
 async def verify_audit(settings: Settings) -> tuple[int, list[str]]:
+    ours = {Signer(keys.derive(secret, "ledger-checkpoints")).public_key for secret in settings.secrets}
     async with migrated(settings) as database:
-        return await database.read(lambda session: (audit.count(session), list(audit.broken(session))))
+        return await database.read(lambda session: (audit.count(session), [*audit.broken(session), *audit.cut(session, ours)]))
 
 
 async def _change(settings: Settings, *, account_id: str, work: Any) -> dict[str, Any]:

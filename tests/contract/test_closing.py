@@ -11,6 +11,7 @@ from sqlmodel import Session, SQLModel
 from metering import ledger
 from metering.database import Database
 from metering.ledger import Ledger
+from metering.rollup_tables import UsageDay, UsageHour
 from metering.tables import Generation, Hold
 from metering.verify import verify
 from policy import account_limits, account_privacy, account_rules, account_states, audit, content_store, keys, members, own_keys
@@ -61,6 +62,9 @@ def _furnish(session: Session, account_id: str) -> None:
     )
     hold = {"id": id, "account_id": account_id, "amount": 0, "state": 2, "boot_id": "boot_1", "created_at": now, "closed_at": now}
     row = {**books.generation(id, account_id, usage=books.Usage()), "origin": mark, "title": mark, "attempts": f'["{mark}"]'}
+    added = {"account_id": account_id, "model": "a/b", "provider": "p", "key_id": id, "origin": mark, "requests": 1}
+    session.connection().execute(insert(UsageHour), [{**added, "hour": now - now % 3_600_000}])
+    session.connection().execute(insert(UsageDay), [{**added, "day": now - now % DAY}])
     session.connection().execute(insert(Hold), [{**hold, "progress": mark}])
     session.connection().execute(insert(Generation), [row])
 
@@ -131,6 +135,9 @@ async def test_a_day_after_the_window_only_the_books_are_left_of_the_account_and
     assert await rows_of(url, "other") == neighbour
     assert await database.read(ledger.balance, "acc") == balance
     assert await books.sql(url, "SELECT transaction_id, leg, account_id, amount, at FROM entry ORDER BY 1, 2") == entries
+    for table in ("usage_hour", "usage_day"):
+        added = await books.sql(url, f"SELECT account_id, origin, requests FROM {table} ORDER BY 1")
+        assert added == [("acc", "", 1), ("other", f"{MARK}other", 1)]
     assert await books.sql(url, "SELECT charge, prompt FROM generation WHERE id = 'gen_spent'") == [(spent, books.USAGE.prompt)]
     with pytest.raises(Unauthenticated):
         await Callers(database, PEPPER).identify(OWNER, END + DAY, reading=True)

@@ -12,6 +12,9 @@ from metering.usage import Usage
 from policy import account_limits, audit, incident
 from policy.account_copy import TABLES
 from policy.audit import Deed
+from policy.people_tables import Person
+from policy.rights_tables import RightsRequest
+from policy.tables import Member
 from tests import books
 
 LEAKED = [f"acc_{i:02}" for i in range(37)]
@@ -54,6 +57,19 @@ async def test_a_key_that_leaked_concerns_what_it_used_and_what_it_changed(datab
 @pytest.mark.parametrize("table", sorted(TABLES))
 async def test_every_table_of_an_account_can_be_asked_about(database: Database, table: str) -> None:
     await database.read(incident.by_table, table, since=SINCE)
+
+
+async def test_a_person_concerns_every_account_of_theirs_and_a_row_about_no_account_concerns_none(database: Database) -> None:
+    def people(session: Session) -> None:
+        session.add(Person(id="per", email="a@mail.example", created_at=SINCE, updated_at=SINCE))
+        for account_id in ("acc_05", "acc_41"):
+            session.add(Member(id=f"mem_{account_id}", account_id=account_id, email="a", role="owner", person_id="per", created_at=0))
+        request = {"kind": "other", "law": "gdpr", "opened_at": SINCE, "due_at": SINCE}
+        session.add_all([RightsRequest(id="a", account_id="acc_07", **request), RightsRequest(id="b", **request)])
+
+    await database.write(people)
+    assert [each.account_id for each in await database.read(incident.by_table, "person", since=SINCE)] == ["acc_05", "acc_41"]
+    assert [each.account_id for each in await database.read(incident.by_table, "rights_request", since=SINCE)] == ["acc_07"]
 
 
 async def test_a_table_that_is_not_there_is_refused_with_those_that_are(database: Database) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert
 from sqlmodel import Session
 
-from metering import daily, exports
+from metering import daily, exports, rollups, seal
 from metering.database import Database
 from metering.generations import NOTHING_BUT_BILLING
 from metering.tables import Boot, Entry, Generation, Hold
@@ -98,6 +98,23 @@ async def test_a_round_goes_on_where_the_last_one_ended_through_more_than_a_page
     assert await enforce(database, now=now) == {}, "what was done is not read again"
     assert await enforce(database, now=now + DAY) == {"generations": 4}
     assert await unreduced(migrated_database_url) == []
+
+
+async def test_origins_leave_the_hours_and_days_that_were_added_up_as_they_leave_the_generations(
+    database: Database, migrated_database_url: str
+) -> None:
+    for day in range(4):
+        await add(database, f"gen_{day}", books.START + day * DAY)
+    found = await database.read(seal.window, after=seal.BEGIN, limit=100)
+    await database.write(seal.seal, found.unsealed, now=books.START + 5 * DAY)
+    await rollups.add_up(database, now=books.START + 5 * DAY, rows_max=100)
+    for round in range(6):
+        now = books.START + (METADATA_DAYS + round) * DAY + 5
+        await enforce(database, now=now)
+        for table, begin, reach in (("usage_hour", "hour", rollups.HOUR_MS), ("usage_day", "day", DAY)):
+            rows = await books.sql(migrated_database_url, f"SELECT {begin}, origin, charge FROM {table} ORDER BY 1")
+            assert [charge for _, _, charge in rows] == [7] * 4
+            assert [int(str(at)) + reach > now - METADATA_DAYS * DAY for at, _, _ in rows] == [origin != "" for _, origin, _ in rows]
 
 
 async def test_a_key_goes_13_months_after_it_was_revoked_and_never_before(database: Database, migrated_database_url: str) -> None:

@@ -138,9 +138,8 @@ def test_the_operator_closes_without_a_window_and_calls_it_off_once(own: Crossin
     assert own.tollway.cli("privacy", "cancel", *account).returncode == 1
 
 
-def test_what_is_kept_and_for_how_long_can_be_listed_and_the_keys_of_contents_rotated(own: Crossing) -> None:
+def test_what_is_kept_and_for_how_long_can_be_listed(own: Crossing) -> None:
     listed = own.tollway.cli_json("privacy", "retention")
     assert {row["name"]: row["days"] for row in listed}["metadata"] == 396
-    assert own.tollway.cli_json("privacy", "rotate")["key"] == "derived"
     deleted = own.tollway.cli_json("privacy", "delete", "--account", own.account.account_id)
     assert deleted["deleted"] == 0

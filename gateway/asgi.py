@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import BadRequest, ClientGone, Problem
 from gateway.streaming import Send, Writer
@@ -10,6 +10,9 @@ from gateway.timing import Timing
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+REQUEST_ID: Final = "tollway.request_id"
+"""Where in a scope the x-request-id of its answer stands."""
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -23,6 +26,11 @@ def token_of(headers: dict[bytes, bytes]) -> str | None:
         return headers.get(b"x-api-key", b"").decode("latin-1").strip() or None
     scheme, _, token = headers[b"authorization"].decode("latin-1").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def request_id_of(scope: Scope) -> str | None:
+    request_id: bytes | None = scope.get(REQUEST_ID)
+    return request_id.decode() if request_id is not None else None
 
 
 def cutter(scope: Scope) -> Callable[[], None]:

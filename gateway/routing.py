@@ -1,23 +1,17 @@
 """A generation's route: what `route.plan` is told about it, and what its end teaches the conversation's next request."""
 
-from collections.abc import Mapping
-
-import msgspec
-
 from gateway.deprecation import day
 from gateway.generation import Generation
 from gateway.services import Services
 from gateway.settlement import End, Outcome
-from metering.price import Price
 from policy import sticky
 from policy.route import Plan, draw_of, plan
-from providers.provider import Endpoint
 
 
 async def routed(generation: Generation, at: Services) -> Plan:
     """The endpoints in order, under the account's rules, by what is known of their health, and drawn by the generation's id."""
     request, caller = generation.request, generation.caller
-    if not request.models and len(at.catalog.endpoints.get(request.model, ())) < 2:
+    if not request.models and len(at.catalog.endpoints.get(at.catalog.id_of(request.model) or "", ())) < 2:
         found = None  # with nothing to choose there is nothing to stick to
     else:
         found = await _sticky(generation, at)
@@ -32,18 +26,8 @@ async def routed(generation: Generation, at: Services) -> Plan:
         own_keys=caller.own_keys,
         today=day(generation.created_ms),
     )
-    generation.plan = at_own_prices(planned, at.own_prices) if planned.own_keys else planned
+    generation.plan = at.tariffs.of(caller).charged(planned)
     return generation.plan
-
-
-def at_own_prices(planned: Plan, own_prices: Mapping[str, tuple[str, Price]]) -> Plan:
-    """Where the customer's own key pays the provider, the endpoint costs only the fee. `own_prices` as in `Services`."""
-    endpoints = [_own(each, *own_prices[each.price_id]) if each.id in planned.own_keys else each for each in planned.endpoints]
-    return msgspec.structs.replace(planned, endpoints=tuple(endpoints))
-
-
-def _own(endpoint: Endpoint, price_id: str, price: Price) -> Endpoint:
-    return msgspec.structs.replace(endpoint, price_id=price_id, price=price)
 
 
 async def _sticky(generation: Generation, at: Services) -> str | None:

@@ -57,6 +57,7 @@ class Writer:
         timing: Timing | None = None,
         adjusted: Iterable[str] = (),
         tape: Tape | None = None,
+        request_id: str | None = None,
     ) -> None:
         self._send = send
         self.headers = list(headers)
@@ -65,6 +66,7 @@ class Writer:
         self._adjusted = adjusted
         self.notices: list[tuple[bytes, bytes]] = []
         self.tape = tape
+        self.request_id = request_id
         self._clock = asyncio.get_running_loop().time
         self.gone = False
         self.started = False

@@ -1,4 +1,7 @@
-"""From the names in a request to models of the catalog, in order: plain ids, variants (`:nitro`, `:floor`, `:free`) and `policy/name`."""
+"""From the names in a request to models of the catalog, in order: plain ids, variants (`:nitro`, `:floor`, `:free`) and `policy/name`.
+
+A model may be named without its company where that can mean only one (`Catalog.id_of`).
+"""
 
 import datetime
 from typing import Final, NamedTuple
@@ -77,9 +80,9 @@ def _drawn(policy: ModelPolicy, draw: float) -> list[str]:
 
 
 def _found(name: str, catalog: Catalog) -> Wanted:
-    if name in catalog.models:
-        return Wanted(name, "")
+    if (id := catalog.id_of(name)) is not None:
+        return Wanted(id, "")
     model, _, variant = name.rpartition(":")
-    if variant in VARIANTS and model in catalog.models:
-        return Wanted(model, variant)
+    if variant in VARIANTS and (id := catalog.id_of(model)) is not None:
+        return Wanted(id, variant)
     raise UnknownModel(name, catalog.close_names(name))

@@ -30,32 +30,27 @@ class AnthropicDialect:
             if response.status // 100 != 2:
                 refused = named(await refusal(response))
             elif call.request.stream:
-                async for batch in self._events(response, hide=_hides(call)):
+                async for batch in self._events(response):
                     yield batch
             else:
-                yield [_completion(await response.body(), hide=_hides(call))]
+                yield [_completion(await response.body())]
         if refused is not None:
             raise refused  # outside, so that a connection that answered 429 properly is kept
 
-    async def _events(self, response: Response, *, hide: bool) -> Events:
+    async def _events(self, response: Response) -> Events:
         first = await opening(response)
         if first is not None and first.lstrip()[:1] == b"{":
-            yield [_as_chunk(_completion(first + await response.body(), hide=hide))]
+            yield [_as_chunk(_completion(first + await response.body()))]
             return
         splitter = EventSplitter(self._wire.bounds.event_bytes_max)
-        async for batch in read_stream(response, Reader(hide=hide), splitter, first):
+        async for batch in read_stream(response, Reader(), splitter, first):
             yield batch
 
     async def aclose(self) -> None:
         await self._wire.aclose()
 
 
-def _hides(call: Call) -> bool:
-    reasoning = call.request.body.reveal().get("reasoning")
-    return isinstance(reasoning, dict) and bool(reasoning.get("exclude"))
-
-
-def _completion(raw: bytes, *, hide: bool) -> Event:
+def _completion(raw: bytes) -> Event:
     """A whole message as a chat completion."""
     answer = json_object(raw)
     if answer.get("type") == "error" or answer.get("error"):
@@ -65,11 +60,11 @@ def _completion(raw: bytes, *, hide: bool) -> Event:
         raise ProviderInvalidAnswer("the provider's answer has no list of content blocks")
     figures: dict[str, int] = {}
     count(figures, answer.get("usage"))
-    choice = {"index": 0, "message": _message(blocks, hide=hide), **finish(answer)}
+    choice = {"index": 0, "message": _message(blocks), **finish(answer)}
     return {"id": answer.get("id"), "choices": [choice], **usage_of(figures)}
 
 
-def _message(blocks: list[dict[str, Any]], *, hide: bool) -> dict[str, Any]:
+def _message(blocks: list[dict[str, Any]]) -> dict[str, Any]:
     said, reasoning, calls = [], [], []
     details: list[dict[str, Any]] = []
     for block in blocks:
@@ -78,11 +73,11 @@ def _message(blocks: list[dict[str, Any]], *, hide: bool) -> dict[str, Any]:
             said.append(text(block, "text"))
         elif kind == "tool_use":
             calls.append(_call(block))
-        elif kind == "thinking" and not hide:
+        elif kind == "thinking":
             reasoning.append(text(block, "thinking"))
             signature = text(block, "signature") if block.get("signature") else None
             details.append(thought(reasoning[-1], len(details), signature))
-        elif kind == "redacted_thinking" and not hide:
+        elif kind == "redacted_thinking":
             details.append(hidden(text(block, "data"), len(details)))
     message: dict[str, Any] = {"role": "assistant", "content": "".join(said) if said or not calls else None}
     if details:

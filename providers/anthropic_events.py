@@ -39,11 +39,10 @@ class Block:
 
 
 class Reader:
-    """`hide`: thoughts are not wanted. An event that the API does not allow is ProviderInvalidAnswer; unknown types are left out."""
+    """An event that the API does not allow is ProviderInvalidAnswer; unknown types are left out."""
 
-    def __init__(self, *, hide: bool = False) -> None:
+    def __init__(self) -> None:
         self.done = False
-        self._hide = hide
         self._started = False
         self._stopped = False
         self._open: dict[int, Block] = {}
@@ -103,7 +102,7 @@ class Reader:
             events = [chunk({"tool_calls": [{"index": place, "id": text(block, "id"), "type": "function", "function": function}]})]
         elif kind in ("thinking", "redacted_thinking"):
             place, self._thoughts = self._thoughts, self._thoughts + 1
-            if kind == "redacted_thinking" and not self._hide:
+            if kind == "redacted_thinking":
                 events = [chunk({"reasoning_details": [hidden(text(block, "data"), place)]})]
         opened = self._open[index] = Block(kind, place, block.get("input"))
         for field in ("text", "thinking", "signature"):
@@ -130,8 +129,6 @@ class Reader:
         if field == "partial_json":
             block.grown = True
             return [_arguments(block, more)]
-        if self._hide:
-            return []
         if field == "signature":
             return [chunk({"reasoning_details": [thought("", block.place, more)]})]
         return [chunk({"reasoning": more, "reasoning_details": [thought(more, block.place)]})]

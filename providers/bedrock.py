@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Final
-from urllib.parse import quote
 
 from metering.money import now_ms
 from providers import bedrock_embeddings
@@ -18,7 +17,7 @@ from providers.bedrock_request import payload
 from providers.bedrock_signing import authorization, region_of
 from providers.provider import Call, Event, Events
 from providers.reading import opening, read_stream
-from providers.wire import Response, Wire
+from providers.wire import Response, Wire, segment
 
 EMBEDDING_CALLS_AT_ONCE: Final = 8
 SIGNED_INLINE_BYTES_MAX: Final = 2**20
@@ -40,7 +39,7 @@ class BedrockDialect:
             yield [await self._embeddings(call)]
             return
         body = await asyncio.to_thread(payload, call) if call.request.media else payload(call)
-        streamed, style = call.request.stream, Style.of(call.endpoint.upstream_model, call.request.body.reveal())
+        streamed, style = call.request.stream, Style.of(call.endpoint.upstream_model)
         response = await self._post(call, "converse-stream" if streamed else "converse", body, EVENT_STREAM if streamed else JSON)
         refused = None
         with response:
@@ -90,7 +89,7 @@ class BedrockDialect:
 
     async def _post(self, call: Call, operation: str, body: bytes, accept: str) -> Response:
         provider = call.endpoint.provider
-        url = f"{provider.base_url.rstrip('/')}/model/{quote(call.endpoint.upstream_model, safe='')}/{operation}"
+        url = f"{provider.base_url.rstrip('/')}/model/{segment(call.endpoint.upstream_model)}/{operation}"
         signed = {"content-type": JSON, "accept": accept}
         sign = partial(authorization, url, signed, body, api_key=call.api_key, region=region_of(provider), at_ms=self._clock())
         proof = sign() if len(body) <= SIGNED_INLINE_BYTES_MAX else await asyncio.to_thread(sign)

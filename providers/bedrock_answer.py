@@ -25,16 +25,13 @@ FORMAT_OF_OTHERS: Final = "unknown"
 
 
 class Style(msgspec.Struct, frozen=True):
-    """How this call's thoughts are told: in which format, and not at all where `hide`."""
+    """How this model's thoughts are told."""
 
     format: str
-    hide: bool
 
     @classmethod
-    def of(cls, upstream_model: str, body: dict[str, Any]) -> "Style":
-        reasoning = body.get("reasoning")
-        hide = isinstance(reasoning, dict) and bool(reasoning.get("exclude"))
-        return cls(FORMAT if "claude" in upstream_model.lower() else FORMAT_OF_OTHERS, hide)
+    def of(cls, upstream_model: str) -> "Style":
+        return cls(FORMAT if "claude" in upstream_model.lower() else FORMAT_OF_OTHERS)
 
     def thought(self, said: str, index: int, signature: str | None = None) -> dict[str, Any]:
         detail = {"type": "reasoning.text", "text": said, "format": self.format, "index": index}
@@ -65,7 +62,10 @@ def as_chunk(completion: Event) -> Event:
 
 
 def _message(blocks: list[dict[str, Any]], style: Style) -> dict[str, Any]:
-    said, thoughts, details, calls = [], [], list[dict[str, Any]](), list[dict[str, Any]]()
+    said: list[str] = []
+    thoughts: list[str] = []
+    details: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     for block in blocks:
         if "text" in block:
             said.append(text(block, "text"))
@@ -73,7 +73,7 @@ def _message(blocks: list[dict[str, Any]], style: Style) -> dict[str, Any]:
             calls.append(_call(block["toolUse"]))
         elif "citationsContent" in block:
             said += _cited(block["citationsContent"])
-        elif "reasoningContent" in block and not style.hide:
+        elif "reasoningContent" in block:
             thought = _thought(block["reasoningContent"], len(details), style)
             thoughts.append(thought.get("text", ""))
             details.append(thought)

@@ -3,7 +3,11 @@
 import asyncio
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
+
+HEADERS_KNOWN_MAX: Final = 64
+HEADERS_KNOWN_BYTES_MAX: Final = 512
+"""Longer ones are read each time, so that what is remembered stays small."""
 
 
 class Message(Protocol):
@@ -49,6 +53,22 @@ async def load() -> None:
 def botocore() -> Botocore:
     from botocore.auth import SigV4Auth  # type: ignore[import-untyped]
     from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
-    from botocore.eventstream import EventStreamBuffer, ParserError  # type: ignore[import-untyped]
+    from botocore.eventstream import EventStreamBuffer, EventStreamHeaderParser, ParserError  # type: ignore[import-untyped]
 
-    return Botocore(SigV4Auth, AWSRequest, EventStreamBuffer, ParserError)
+    parser = EventStreamHeaderParser()
+    remembered = functools.lru_cache(HEADERS_KNOWN_MAX)(parser.parse)
+
+    class Remembering:
+        """A stream has a handful of different headers, each many times: reading them is most of what a message costs."""
+
+        @staticmethod
+        def parse(data: bytes) -> Mapping[str, Any]:
+            headers: Mapping[str, Any] = remembered(data) if len(data) <= HEADERS_KNOWN_BYTES_MAX else parser.parse(data)
+            return headers
+
+    def decoder() -> Decoder:
+        buffer: Any = EventStreamBuffer()
+        buffer._header_parser = Remembering()
+        return buffer  # type: ignore[no-any-return]
+
+    return Botocore(SigV4Auth, AWSRequest, decoder, ParserError)

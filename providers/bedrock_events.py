@@ -1,5 +1,8 @@
 """A ConverseStream as canonical events: content blocks that open, grow and close become deltas of one choice."""
 
+from collections.abc import Callable
+from typing import Final
+
 from providers.bedrock_answer import Style, chunk, finish, invalid, text, usage_of
 from providers.bedrock_errors import error_in
 from providers.bedrock_frames import BROKEN, EXCEPTION
@@ -22,22 +25,14 @@ class Reader:
         self._empty: set[int] = set()
         self._thoughts: dict[int, int] = {}
         self._called = 0
-        self._reads = {
-            b"contentBlockDelta": self._grow,
-            b"contentBlockStart": self._begin,
-            b"contentBlockStop": self._end,
-            b"messageStart": self._start,
-            b"messageStop": self._stop,
-            b"metadata": self._metadata,
-        }
 
     def read(self, frame: bytes) -> list[Event]:
         name, _, data = frame.partition(b"\n")
-        known = self._reads.get(name)
+        known = _READS.get(name)
         if known is not None:
             if not self._started and name != b"messageStart":
                 raise invalid("an event before the message")
-            return known(json_object(data))
+            return known(self, json_object(data))
         if frame.startswith(BROKEN):
             raise ProviderInvalidAnswer(data.decode())
         if name.startswith(EXCEPTION):
@@ -100,8 +95,6 @@ class Reader:
         if not isinstance(delta, dict):
             raise invalid("a thought that is no object")
         place = self._thoughts.setdefault(index, len(self._thoughts))
-        if self._style.hide:
-            return []
         if "text" in delta:
             said = text(delta, "text")
             return [chunk({"reasoning": said, "reasoning_details": [self._style.thought(said, place)]})] if said else []
@@ -136,6 +129,16 @@ class Reader:
         if self._stopped or type(index) is not int:
             raise invalid("a content block without its place")
         return index
+
+
+_READS: Final[dict[bytes, Callable[[Reader, Event], list[Event]]]] = {
+    b"contentBlockDelta": Reader._grow,
+    b"contentBlockStart": Reader._begin,
+    b"contentBlockStop": Reader._end,
+    b"messageStart": Reader._start,
+    b"messageStop": Reader._stop,
+    b"metadata": Reader._metadata,
+}
 
 
 def _arguments(place: int, more: str) -> Event:

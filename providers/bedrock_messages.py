@@ -96,8 +96,8 @@ class Conversation:
     def _said(self, message: dict[str, Any], place: str) -> Iterator[Block]:
         if not self.turns or self.turns[-1]["role"] != "assistant":
             self._waiting = {}
-        if self._claude:
-            yield from map(_thought, thoughts(message.get("reasoning_details")))
+        if self._claude and (details := message.get("reasoning_details")):
+            yield from map(_thought, thoughts(details))
         for part in parts(message, place):
             yield from self._words(part)
         for call in tool_calls(message, place):
@@ -105,17 +105,19 @@ class Conversation:
             self._waiting[call.id] = self._fresh(call.id)
             yield {"toolUse": {"toolUseId": self._waiting[call.id], "name": call.name, "input": call.arguments}}
 
-    def _result(self, message: dict[str, Any], place: str) -> Iterator[Block]:
+    def _result(self, message: dict[str, Any], place: str) -> list[Block]:
         id = self._waiting.pop(str(message.get("tool_call_id")), None)
         if id is None:
             text = "answers no tool call of the assistant's message right before it; send each result once, after the message that called."
             raise Inexpressible(f"{place}.tool_call_id", text)
-        given = list(parts(message, place))
-        blocks: list[Block] = [{"text": part.text} if isinstance(part, Text) else self._media(part) for part in given]
-        said = [block for block in blocks if not _blank(block)] or [{"text": EMPTY_RESULT}]
-        caches = [part.cache for part in given if part.cache]
-        cache = caches[-1] if caches else cache_of(message)
-        yield from self._marked([{"toolResult": {"toolUseId": id, "content": said}}], cache)
+        said: list[Block] = []
+        cache = cache_of(message)
+        for part in parts(message, place):
+            block: Block = {"text": part.text} if isinstance(part, Text) else self._media(part)
+            if not _blank(block):
+                said.append(block)
+            cache = part.cache or cache
+        return self._marked([{"toolResult": {"toolUseId": id, "content": said or [{"text": EMPTY_RESULT}]}}], cache)
 
     def _fresh(self, id: str) -> str:
         """The id itself where Bedrock takes it: of these characters, and once in a conversation."""
@@ -171,7 +173,7 @@ class Conversation:
             if not self.system:
                 raise Inexpressible("messages", "hold no text; this provider needs some.")
             self.system, self.turns = [], [{"role": "user", "content": self.system}]
-        for turn in self.turns:
+        for turn in self.turns if self._names else ():
             if any("document" in block for block in turn["content"]) and not any("text" in block for block in turn["content"]):
                 raise Inexpressible("messages", "a file needs a text beside it at this provider; say in the same message what it is for.")
         last = self.turns[-1]["content"][-1]

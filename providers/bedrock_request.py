@@ -4,6 +4,7 @@ Shapes as in Amazon's API reference (docs.aws.amazon.com/bedrock/latest/APIRefer
 own fields, here Claude's thinking and top_k, travels in `additionalModelRequestFields`.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
@@ -32,14 +33,19 @@ LIMIT_UNSAID: Final = 4096
 Body = dict[str, Any]
 
 
-class _Model:
+class _Model(msgspec.Struct, frozen=True):
     """What the name at Bedrock says: `us.anthropic.claude-opus-4-6-v1`, a foundation model's ARN; an ARN of one's own says nothing."""
 
-    def __init__(self, upstream_model: str) -> None:
-        self.name = upstream_model.lower()
-        self.is_claude = "claude" in self.name
-        self.is_nova = "amazon.nova" in self.name
-        self.claude: Claude = claude(self.name)
+    name: str
+    is_claude: bool
+    is_nova: bool
+    claude: Claude
+
+    @classmethod
+    @functools.lru_cache(maxsize=1024)
+    def of(cls, upstream_model: str) -> "_Model":
+        name = upstream_model.lower()
+        return cls(name, "claude" in name, "amazon.nova" in name, claude(name))
 
     @property
     def caches(self) -> bool:
@@ -52,7 +58,7 @@ def payload(call: Call) -> bytes:
 
 
 def converse(call: Call) -> Body:
-    asked, model = call.request.body.reveal(), _Model(call.endpoint.upstream_model)
+    asked, model = call.request.body.reveal(), _Model.of(call.endpoint.upstream_model)
     _refuse(call, asked)
     report_dropped(asked, PARAMETERS, call.adjust)
     conversation = Conversation(asked["messages"], call.adjust, cached=model.caches, claude=model.is_claude)
@@ -134,7 +140,8 @@ def _choice(asked: Body, more: Body, model: _Model, call: Call) -> Body:
 
 def _thinking(asked: Body, conversation: Conversation, model: _Model, call: Call) -> tuple[Body, str | None]:
     """(fields of the model's own, effort). Nothing where nothing was asked: then the model's own way holds."""
-    wanted, effort, more = wish(asked), None, Body()
+    wanted, effort = wish(asked), None
+    more: Body = {}
     if model.is_claude:
         limit = call.max_tokens or call.endpoint.max_output_tokens or min(LIMIT_UNSAID, call.endpoint.context_length)
         settings, effort, kept = thinking(wanted, model.claude, cast("Any", conversation), limit)  # it asks both conversations the same

@@ -7,6 +7,7 @@ replaced model or provider stay and use the new row.
 
 import datetime
 import difflib
+from collections import defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 from functools import cache
@@ -32,10 +33,8 @@ from providers.catalog_rows import (
 )
 from providers.provider import Company, DataPolicy, Endpoint, Model, Provider
 
-__all__ = ["BUILT", "DIALECTS", "Catalog", "CatalogError", "load", "per_million", "show"]
+__all__ = ["DIALECTS", "Catalog", "CatalogError", "bare_names", "load", "per_million", "show"]
 
-BUILT: Final = frozenset({"openai", "anthropic", "gemini", "bedrock", "echo"})
-"""Dialects that have code. Endpoints of the other known ones load and wait."""
 DIALECTS: Final = frozenset(get_args(DialectName))
 
 BUILT_IN: Final = Path(__file__).parent / "catalog"
@@ -47,16 +46,20 @@ Named = TypeVar("Named", Model, Provider)
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     """An immutable snapshot, each table by id. `rows` says where each row is from.
 
-    `endpoints` has an entry, perhaps empty, for every model: those that can be spoken to, in file order; whether their price and key
-    will do is the route's to judge. `waiting` holds the endpoints whose dialect has no code yet.
+    `endpoints` has an entry, perhaps empty, for every model, in file order; whether their price and key will do is the route's to judge.
+    `bare` is of `bare_names`.
     """
 
     companies: dict[str, Company]
     models: dict[str, Model]
     providers: dict[str, Provider]
     endpoints: dict[str, tuple[Endpoint, ...]]
-    waiting: tuple[Endpoint, ...] = ()
+    bare: dict[str, str] = {}
     rows: Rows = {}
+
+    def id_of(self, name: str) -> str | None:
+        """The id of the one model that goes by this name, with its company or without; None if there is none, or more than one."""
+        return name if name in self.models else self.bare.get(name)
 
     def close_names(self, model_id: str, n: int = 3) -> list[str]:
         """Ids of offered models that look like `model_id`, best first, for the message about an unknown one."""
@@ -72,11 +75,10 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
         return {endpoint.price_id: endpoint.price for endpoint in self.every_endpoint()}
 
     def every_endpoint(self) -> list[Endpoint]:
-        """The endpoints that may be offered, then those that wait for their dialect."""
-        return [*(endpoint for endpoints in self.endpoints.values() for endpoint in endpoints), *self.waiting]
+        return [endpoint for endpoints in self.endpoints.values() for endpoint in endpoints]
 
 
-def load(path: str | None, *, built: frozenset[str] = BUILT) -> Catalog:
+def load(path: str | None) -> Catalog:
     """The built-in catalog plus the operator's file at `path`, if there is one. CatalogError if a file cannot be used."""
     built_in = _rows_of(BUILT_IN)
     own = _unique(read(Path(path), name=path, built_in=False)) if path else {}
@@ -96,10 +98,24 @@ def load(path: str | None, *, built: frozenset[str] = BUILT) -> Catalog:
         companies=companies,
         models=models,
         providers=providers,
-        endpoints={id: tuple(e for e in endpoints if e.model.id == id and e.provider.dialect in built) for id in models},
-        waiting=tuple(e for e in endpoints if e.provider.dialect not in built),
+        endpoints={id: tuple(e for e in endpoints if e.model.id == id) for id in models},
+        bare=bare_names(models, endpoints),
         rows=rows,
     )
+
+
+def bare_names(models: Iterable[str], endpoints: Iterable[Endpoint]) -> dict[str, str]:
+    """Names without a company -> the id of the only model that each can mean, because many clients know models by no other name.
+
+    That is the part of an id after the slash; a name that is no such part may be what providers call the model.
+    """
+    ours: defaultdict[str, set[str]] = defaultdict(set)
+    theirs: defaultdict[str, set[str]] = defaultdict(set)
+    for id in models:
+        ours[id.partition("/")[2]].add(id)
+    for endpoint in endpoints:
+        theirs[endpoint.upstream_model].add(endpoint.model.id)
+    return {name: next(iter(ids)) for name, ids in (theirs | ours).items() if len(ids) == 1 and "/" not in name}
 
 
 def show(catalog: Catalog) -> list[dict[str, str | int | None]]:
@@ -116,7 +132,7 @@ def show(catalog: Catalog) -> list[dict[str, str | int | None]]:
             "prompt": per_million(endpoint.price.prompt),
             "completion": per_million(endpoint.price.completion),
             "cached_prompt": per_million(endpoint.price.rate("cached_prompt")),
-            "state": _state(endpoint, waiting=endpoint in catalog.waiting),
+            "state": _state(endpoint),
         }
         for endpoint in catalog.every_endpoint()
     ]
@@ -215,9 +231,7 @@ def _named(name: str, known: dict[str, Named], *, sourced: Sourced, field: str) 
     return known[name]
 
 
-def _state(endpoint: Endpoint, *, waiting: bool) -> str:
-    if waiting:
-        return f"waits: dialect {endpoint.provider.dialect} is not built"
+def _state(endpoint: Endpoint) -> str:
     if missing := unpriced(endpoint.price, frozenset()):
         return f"blocked: no price for {' and '.join(missing)}"
     return f"offered until {endpoint.model.deprecated}" if endpoint.model.deprecated else "offered"

@@ -1,7 +1,6 @@
 """The `gemini` dialect: Google's generateContent, v1beta, with an API key; `base_url` ends in /v1beta."""
 
 import asyncio
-from urllib.parse import quote
 
 import msgspec
 
@@ -13,7 +12,7 @@ from providers.gemini_request import payload
 from providers.provider import Call, Event, Events
 from providers.reading import json_object, json_or_none, opening, read_stream
 from providers.sse import EventSplitter
-from providers.wire import Response, Wire
+from providers.wire import Response, Wire, segment
 
 
 class GeminiDialect:
@@ -71,7 +70,7 @@ class GeminiDialect:
 
     async def _post(self, call: Call, method: str, body: bytes) -> Response:
         endpoint = call.endpoint
-        url = f"{endpoint.provider.base_url.rstrip('/')}/models/{quote(endpoint.upstream_model, safe='')}:{method}"
+        url = f"{endpoint.provider.base_url.rstrip('/')}/models/{segment(endpoint.upstream_model)}:{method}"
         headers = {
             "content-type": "application/json",
             "accept": "text/event-stream" if "alt=sse" in method else "application/json",

@@ -1,7 +1,5 @@
 """The `openai` dialect: any server that speaks OpenAI's chat completions. Canonical already, so events are checked, not translated."""
 
-from urllib.parse import quote
-
 import msgspec
 
 from providers import openai_embeddings
@@ -10,7 +8,7 @@ from providers.openai_request import fitted
 from providers.provider import Call, Event, Events
 from providers.reading import error_in_answer, json_object, json_or_none, opening, read_stream, refusal
 from providers.sse import EventSplitter
-from providers.wire import Response, Wire
+from providers.wire import Response, Wire, segment
 
 
 class OpenAIDialect:
@@ -88,7 +86,7 @@ class _Reader:
 
 def _url(call: Call, path: str) -> str:
     provider = call.endpoint.provider
-    base = provider.base_url.rstrip("/").replace("{model}", quote(call.endpoint.upstream_model, safe=""))
+    base = provider.base_url.rstrip("/").replace("{model}", segment(call.endpoint.upstream_model))
     return f"{base}{path}?{provider.query}" if provider.query else base + path
 
 

@@ -20,7 +20,7 @@ def fitted(body: dict[str, Any], call: Call) -> dict[str, Any]:
     """A new body. `call.adjust` hears of what the client will miss."""
     body = dict(body)
     reasoning = body.pop("reasoning", None)  # OpenRouter's; its effort stands in `reasoning_effort`, where OpenAI has it
-    if isinstance(reasoning, dict) and any(reasoning.get(name) is not None for name in ("enabled", "max_tokens", "exclude")):
+    if isinstance(reasoning, dict) and any(reasoning.get(name) is not None for name in ("enabled", "max_tokens")):
         call.adjust("reasoning")
     messages = body.get("messages")
     if isinstance(messages, list):

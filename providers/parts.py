@@ -4,7 +4,7 @@ A place reads like `messages[2].content[1]`, so that a refusal names what the cl
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -49,15 +49,12 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]
 
 
-def parts(message: dict[str, Any], place: str) -> Iterator[Text | Media]:
+def parts(message: dict[str, Any], place: str) -> Iterable[Text | Media]:
     """What a message's content holds, in order; empty texts are left out. Inexpressible for a part of a type that nobody knows."""
     content = message.get("content")
     if isinstance(content, str):
-        if content:
-            yield Text(f"{place}.content", content, cache_of(message))
-        return
-    for number, part in enumerate(content or ()):
-        yield from _part(part, f"{place}.content[{number}]")
+        return (Text(f"{place}.content", content, cache_of(message)),) if content else ()
+    return (read for number, part in enumerate(content or ()) for read in _part(part, f"{place}.content[{number}]"))
 
 
 def tool_calls(message: dict[str, Any], place: str) -> Iterator[ToolCall]:

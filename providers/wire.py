@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -211,6 +211,12 @@ def origin_of(url: str) -> Origin:
     tls = parts.scheme == "https"
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     return Origin(parts.hostname, parts.port or (443 if tls else 80), tls, path or "/", parts.netloc.rpartition("@")[2])
+
+
+@functools.lru_cache(maxsize=4096)
+def segment(name: str) -> str:
+    """A model's name as one segment of a URL's path."""
+    return quote(name, safe="")
 
 
 def _encode(origin: Origin, headers: dict[str, str], body: bytes) -> bytes:

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway import idempotency
-from gateway.asgi import Receive, Scope, cutter, headers_of, read_body, send_refusal, token_of
+from gateway.asgi import Receive, Scope, cutter, headers_of, read_body, request_id_of, send_refusal, token_of
 from gateway.errors import Busy, ClientGone, Problem, log_unforeseen, problem
 from gateway.generation import Generation, Interrupt
+from gateway.hiding import hide_reasoning
 from gateway.ids import Ids
 from gateway.pipeline import answer
 from gateway.recording import record
@@ -49,12 +50,12 @@ class Asked(msgspec.Struct, frozen=True):
 class ClientApi(msgspec.Struct, frozen=True, kw_only=True):
     """`route` below /v1, which an Idempotency-Key is bound to; `parse` takes the body and the account's presets; BadRequest from it.
 
-    `refusal` is the body of an error before the answer began.
+    `refusal` is the body of an error before the answer began, given the answer's x-request-id.
     """
 
     route: str
     parse: Callable[[bytes, Mapping[str, Preset]], Asked]
-    refusal: Callable[[Problem], dict[str, Any]] = Problem.body
+    refusal: Callable[[Problem, str | None], dict[str, Any]] = lambda problem, request_id: problem.body()
 
 
 async def serve(api: ClientApi, scope: Scope, receive: Receive, send: Send, at: Services) -> None:
@@ -79,14 +80,15 @@ async def serve(api: ClientApi, scope: Scope, receive: Receive, send: Send, at: 
         refusal = problem(error)
         log_unforeseen(refusal, error, api.route)
         timing.lap("refusal")
-        await send_refusal(send, refusal, api.refusal(refusal), timing)
+        await send_refusal(send, refusal, api.refusal(refusal, request_id_of(scope)), timing)
         return
     adjusted = list(asked.request.adjusted)
-    writer = Writer(send, cut=cutter(scope), timing=timing, adjusted=adjusted)
+    writer = Writer(send, cut=cutter(scope), timing=timing, adjusted=adjusted, request_id=request_id_of(scope))
     generation = _generation(asked, caller, headers, created_ms, writer, claim, timing, adjusted, level)
     if asked.request.stream and headers.get(RESUMABLE, b"").lower() == b"on":
         make_resumable(generation, writer, at)
     record(generation, at)
+    hide_reasoning(generation)
     await _own(generation, receive, at)
 
 

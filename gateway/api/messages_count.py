@@ -1,7 +1,7 @@
 """POST messages/count_tokens: how long a prompt is by its model's tokenizer. Free: nothing is held, charged or recorded."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar import MediaType, Request, Response, post
 from litestar.datastructures import State
@@ -11,6 +11,7 @@ from gateway.api.account import caller_of
 from gateway.api.inference import INLINE_BYTES_MAX
 from gateway.api.messages_reply import error_body
 from gateway.api.rules import raw_body
+from gateway.asgi import request_id_of
 from gateway.errors import Busy, log_unforeseen, problem
 from gateway.services import Services
 from policy.caller import Caller
@@ -27,7 +28,8 @@ def refused(request: Plain, error: Exception) -> Response[Any]:
     """Errors as Anthropic's clients read them."""
     found = problem(error)
     log_unforeseen(found, error, "messages/count_tokens")
-    return Response(error_body(found), status_code=found.status, headers=found.headers, media_type=MediaType.JSON)
+    body = error_body(found, request_id_of(cast("dict[str, Any]", request.scope)))
+    return Response(body, status_code=found.status, headers=found.headers, media_type=MediaType.JSON)
 
 
 @post(

@@ -97,7 +97,8 @@ class MessagesJson(Whole):
         await self.send(200, message, {})
 
     async def fail(self, problem: Problem, labels: Event | None) -> None:
-        await self.send(problem.status, error_body(renamed(problem, self._origins)), problem.headers)
+        body = error_body(renamed(problem, self._origins), self._writer.request_id)
+        await self.send(problem.status, body, problem.headers)
 
 
 class MessagesStream(Streamed):
@@ -131,7 +132,7 @@ class MessagesStream(Streamed):
 
     async def fail(self, problem: Problem, labels: Event | None) -> None:
         """Before the headers: a true status. After them: an error event, beside it what was charged, and nothing more."""
-        body = error_body(renamed(problem, self._origins))
+        body = error_body(renamed(problem, self._origins), self._writer.request_id)
         if not self.started:
             await self.refuse(problem.status, body, problem.headers)
             return
@@ -180,14 +181,15 @@ def usage_of(usage: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def error_body(problem: Problem) -> dict[str, Any]:
+def error_body(problem: Problem, request_id: str | None) -> dict[str, Any]:
+    """`request_id` is the answer's x-request-id, which clients name in their errors."""
     kind = TYPES.get(problem.status, "invalid_request_error" if problem.status < 500 else "api_error")
     metadata = problem.metadata if problem.param is None else {**problem.metadata, "param": problem.param}
     error_type, message = problem.metadata.get("error_type"), problem.message
     if error_type == "context_length_exceeded" and TOO_LONG not in message.lower():
         message = f"{TOO_LONG}: {message}"
     error = {"type": kind, "message": message, "error_type": error_type}
-    return {"type": "error", "error": error, "metadata": metadata, "request_id": None}
+    return {"type": "error", "error": error, "metadata": metadata, "request_id": request_id}
 
 
 def _event(kind: str, **fields: Any) -> bytes:

@@ -44,17 +44,17 @@ def offers(state: State) -> Mapping[str, Offer]:
 
 
 def named(id: str, state: State) -> Offer:
-    """A model by its id, with or without a variant; `:free` has only what is free. BadRequest 404 with the ids that look like it."""
+    """A model by any name that a request may give it; `:free` has only what is free. BadRequest 404 with the ids that look like it."""
+    at: Services = state.services
     id = id.lstrip("/")
-    found = offers(state).get(id)
+    found = offers(state).get(at.catalog.id_of(id) or id)
     model, _, variant = id.rpartition(":")
     if found is None and variant in VARIANTS:
-        found = offers(state).get(model)
+        found = offers(state).get(at.catalog.id_of(model) or model)
         if found is not None and variant == "free":
             found = _free(found)
     if found is not None:
         return found
-    at: Services = state.services
     close = at.catalog.close_names(id)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise BadRequest(f"No model of this id can be used here.{hint}", param="id", status=404, error_type="not_found")

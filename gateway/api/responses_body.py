@@ -24,6 +24,8 @@ _STATELESS: Final = "is not possible here, because nothing is stored"
 CHAT_ONLY: Final = {"messages": "input", "functions": "tools", "function_call": "tool_choice"}
 NOT_DONE: Final = "max_tool_calls", "context_management", "background_options"
 """Accepted, without effect, and named in X-Tollway-Adjusted: they are about what the server would do between two answers."""
+TIERS_UNKEPT: Final = ("flex", "priority", "scale")
+"""Accepted, left out, and named there too: their prices are others than those of the catalog."""
 ENCRYPTED: Final = "reasoning.encrypted_content"
 LOGPROBS: Final = "message.output_text.logprobs"
 _ITEMS: Final = "message, reasoning, function_call and function_call_output"
@@ -68,6 +70,8 @@ def parse(raw: bytes, known: Mapping[str, Preset] = NONE) -> tuple[ChatRequest, 
     messages = Messages(asked.input, asked.instructions)
     chat = {name: value for name, value in body.items() if name not in _READ}
     chat |= {name: value for name, value in _translated(asked, messages) if value is not None}
+    if asked.service_tier in TIERS_UNKEPT:
+        del chat["service_tier"]
     try:
         request = canonical(chat, raw, known, adjusted=tuple(_adjusted(body, asked, messages)))
     except BadRequest as error:
@@ -137,6 +141,8 @@ def _adjusted(body: dict[str, Any], asked: ResponsesBody, messages: Messages) ->
         yield "store"
     if asked.truncation == "auto":
         yield "truncation"
+    if asked.service_tier in TIERS_UNKEPT:
+        yield "service_tier"
     if messages.dropped:
         yield "input"
     if any(left_out(tool) for tool in asked.tools or ()):

@@ -65,13 +65,14 @@ class Messages:
         self._places.append({"content": places})
 
     def _message(self, item: InputMessage, at: str) -> None:
-        parts, places = _parts(item.content, at, "content")
         if item.role == "assistant":
+            parts, places = _parts(item.content, f"{at}.content")
             self._open_turn()["content"] += parts
             self._turn_places["content"] += places
             return
+        content, places = _content(item.content, f"{at}.content")
         self._end_turn()
-        self._add({"role": item.role, "content": _plain(parts)}, places)
+        self._add({"role": item.role, "content": content}, places)
 
     def _reasoning(self, item: Reasoning, at: str) -> None:
         fields, values = fields_of(item, at, values_max=self._values_left)
@@ -92,9 +93,9 @@ class Messages:
         if item.call_id not in self._called:
             text = "no function_call before this has this call_id; nothing is stored here, so send the whole input, the calls included."
             raise BadRequest(f"{at}.call_id: {text}", param=f"{at}.call_id")
-        parts, places = _parts(item.output, at, "output")
+        content, places = _content(item.output, f"{at}.output")
         self._end_turn()
-        self._add({"role": "tool", "tool_call_id": item.call_id, "content": _plain(parts)}, places)
+        self._add({"role": "tool", "tool_call_id": item.call_id, "content": content}, places)
 
     def _reference(self, item: ItemReference, at: str) -> None:
         text = "nothing is stored here, so there is no item to refer to; send the item itself (clients do so with store: false)."
@@ -131,11 +132,18 @@ _READERS: Final[dict[type[Any], Callable[[Messages, Any, str], None]]] = {
 }
 
 
-def _parts(content: Content, at: str, field: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """The content as parts of a chat message, and the place of each."""
+def _content(content: Content, at: str) -> tuple[str | list[dict[str, Any]], list[str]]:
+    """The content of a chat message, and the place of each of its parts."""
     if isinstance(content, str):
-        return [{"type": "text", "text": content}], [f"{at}.{field}"]
-    places = [f"{at}.{field}[{number}]" for number in range(len(content))]
+        return content, [at]
+    parts, places = _parts(content, at)
+    return _plain(parts), places
+
+
+def _parts(content: Content, at: str) -> tuple[list[dict[str, Any]], list[str]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}], [at]
+    places = [f"{at}[{number}]" for number in range(len(content))]
     return [_part(part, place) for part, place in zip(content, places, strict=True)], places
 
 

@@ -5,7 +5,8 @@ from typing import Any, Final, Protocol
 from gateway.api.responses_reasoning import Details, sealed
 from gateway.streaming import encode
 
-NO_LOGPROBS: Final = b"[]"
+NOWHERE: Final = b""
+"""Where events happen that are about the whole answer."""
 
 
 class Events:
@@ -15,14 +16,22 @@ class Events:
         self._number = 0
         self._waiting: list[bytes] = []
 
-    def tell(self, kind: bytes, rest: bytes) -> None:
-        """`rest` is the event's JSON from its third field on, without the closing brace."""
-        self._waiting.append(b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b}\n\n' % (kind, kind, self._number, rest))
+    def tell(self, kind: bytes, at: bytes, fields: dict[str, Any]) -> None:
+        """`at`: the event's first fields, as JSON with a comma behind each; `fields`: all that come after them."""
+        told = kind, kind, self._number, at, encode(fields)[1:]
+        self._waiting.append(b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b%b\n\n' % told)
         self._number += 1
 
     def leaving(self) -> bytes:
         data, self._waiting = b"".join(self._waiting), []
         return data
+
+
+class Unheard(Events):
+    """Of an answer that is not streamed."""
+
+    def tell(self, kind: bytes, at: bytes, fields: dict[str, Any]) -> None:
+        pass
 
 
 class Item(Protocol):
@@ -39,12 +48,12 @@ class Place:
 
     def __init__(self, events: Events, id: str, number: int) -> None:
         self.id = id
-        self.at = b'"item_id":"%b","output_index":%d,' % (id.encode(), number)
+        self._index = b'"output_index":%d,' % number
+        self.at = b'"item_id":"%b",%b' % (id.encode(), self._index)
         self.tell = events.tell
-        self._number = number
 
     def tell_item(self, kind: bytes, item: dict[str, Any]) -> None:
-        self.tell(kind, b'"output_index":%d,"item":%b' % (self._number, encode(item)))
+        self.tell(kind, self._index, {"item": item})
 
 
 class Message:
@@ -66,17 +75,14 @@ class Message:
             self._close_part()
             self._kind = kind
             self._at = self._place.at + b'"content_index":%d,' % len(self._parts)
-            self._place.tell(b"response.content_part.added", self._at + b'"part":' + encode(self._part()))
+            self._place.tell(b"response.content_part.added", self._at, {"part": self._part()})
         self._pieces.append(text)
-        delta = self._at + b'"delta":' + encode(text)
         if kind == "refusal":
-            self._place.tell(b"response.refusal.delta", delta)
+            self._place.tell(b"response.refusal.delta", self._at, {"delta": text})
             return
-        entries = NO_LOGPROBS
-        if logprobs and (told := _entries(logprobs)):
-            self._logprobs += told
-            entries = encode(told)
-        self._place.tell(b"response.output_text.delta", delta + b',"logprobs":' + entries)
+        entries = _entries(logprobs)
+        self._logprobs += entries
+        self._place.tell(b"response.output_text.delta", self._at, {"delta": text, "logprobs": entries})
 
     def close(self, status: str) -> None:
         self._close_part()
@@ -98,11 +104,10 @@ class Message:
             return
         part, at = self._part(), self._at
         if self._kind == "refusal":
-            self._place.tell(b"response.refusal.done", at + b'"refusal":' + encode(part["refusal"]))
+            self._place.tell(b"response.refusal.done", at, {"refusal": part["refusal"]})
         else:
-            text = b'"text":%b,"logprobs":%b' % (encode(part["text"]), encode(part["logprobs"]))
-            self._place.tell(b"response.output_text.done", at + text)
-        self._place.tell(b"response.content_part.done", at + b'"part":' + encode(part))
+            self._place.tell(b"response.output_text.done", at, {"text": part["text"], "logprobs": part["logprobs"]})
+        self._place.tell(b"response.content_part.done", at, {"part": part})
         self._parts.append(part)
         self._kind, self._pieces, self._logprobs = "", [], []
 
@@ -128,16 +133,16 @@ class Reasoning:
         if not text:
             return
         if not self._pieces:
-            self._place.tell(b"response.reasoning_summary_part.added", self._at + b'"part":{"type":"summary_text","text":""}')
+            self._place.tell(b"response.reasoning_summary_part.added", self._at, {"part": {"type": "summary_text", "text": ""}})
         self._pieces.append(text)
-        self._place.tell(b"response.reasoning_summary_text.delta", self._at + b'"delta":' + encode(text))
+        self._place.tell(b"response.reasoning_summary_text.delta", self._at, {"delta": text})
 
     def close(self, status: str) -> None:
         self.status = status
         shown = self.object(status)
         for part in shown["summary"]:
-            self._place.tell(b"response.reasoning_summary_text.done", self._at + b'"text":' + encode(part["text"]))
-            self._place.tell(b"response.reasoning_summary_part.done", self._at + b'"part":' + encode(part))
+            self._place.tell(b"response.reasoning_summary_text.done", self._at, {"text": part["text"]})
+            self._place.tell(b"response.reasoning_summary_part.done", self._at, {"part": part})
         self._place.tell_item(b"response.output_item.done", shown)
 
     def object(self, status: str) -> dict[str, Any]:
@@ -167,7 +172,7 @@ class Call:
     def add(self, arguments: str) -> None:
         if arguments:
             self._pieces.append(arguments)
-            self._place.tell(b"response.function_call_arguments.delta", self._place.at + b'"delta":' + encode(arguments))
+            self._place.tell(b"response.function_call_arguments.delta", self._place.at, {"delta": arguments})
 
     def close(self, status: str) -> None:
         """A call without arguments has an empty object of them, which clients can parse."""
@@ -175,8 +180,8 @@ class Call:
             self.add("{}")
         self.status = status
         shown = self.object(status)
-        done = b'"name":%b,"arguments":%b' % (encode(self._name), encode(shown["arguments"]))
-        self._place.tell(b"response.function_call_arguments.done", self._place.at + done)
+        done = {"name": self._name, "arguments": shown["arguments"]}
+        self._place.tell(b"response.function_call_arguments.done", self._place.at, done)
         self._place.tell_item(b"response.output_item.done", shown)
 
     def object(self, status: str) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """The output of one Responses answer: sorts what the provider says into items, in the order in which it says them.
 
-The same for an answer that is streamed and for one that is not, which is told in one piece and whose events nobody reads. What is kept
+The same for an answer that is streamed and for one that is not, which is told in one piece and whose events nobody hears. What is kept
 is the answer itself, as long as what has been paid for.
 """
 
 from typing import Any
 
-from gateway.api.responses_items import Call, Events, Item, Message, Place, Reasoning
+from gateway.api.responses_items import Call, Events, Item, Message, Place, Reasoning, Unheard
 from gateway.api.responses_reasoning import TEXTS, text_of
 from gateway.streaming import encode
 from providers.provider import Event
@@ -16,8 +16,8 @@ class Output:
     """`take` what a choice says, `close` what is open. Text and reasoning end where another item begins; calls, whose pieces may
     interleave, end together."""
 
-    def __init__(self, generation_id: str, *, encrypted: bool) -> None:
-        self.events = Events()
+    def __init__(self, generation_id: str, *, encrypted: bool, streamed: bool) -> None:
+        self.events = Events() if streamed else Unheard()
         self._suffix = generation_id.rpartition("-")[2]
         self._encrypted = encrypted
         self._items: list[Item] = []
@@ -50,7 +50,7 @@ class Output:
         return [item.object(item.status or "incomplete") for item in self._items]
 
     def _reason(self, part: dict[str, Any], *, whole: bool) -> None:
-        name = next((name for name in TEXTS if part.get(name)), None)
+        name = next(filter(part.get, TEXTS), None)
         details = part.get("reasoning_details")
         if name is None and not details:
             return

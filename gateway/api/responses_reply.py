@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.api.responses_body import Echo
+from gateway.api.responses_items import NOWHERE
 from gateway.api.responses_output import Output
 from gateway.errors import Problem
 from gateway.streaming import Streamed, Whole, Writer, encode
@@ -24,12 +25,12 @@ _CODES: Final = {402: "insufficient_quota", 429: "rate_limit_exceeded"}
 class Answer:
     """One response, from its first event to its last: what has been said, and how it is to be shown."""
 
-    def __init__(self, writer: Writer, echo: Echo) -> None:
+    def __init__(self, writer: Writer, echo: Echo, *, streamed: bool) -> None:
         self._echo = echo
         id = dict(writer.headers).get(b"x-generation-id", b"").decode()
         self._head = {"id": id, "created_at": now_ms() // 1000, "model": echo.model, "provider": None}
         self._service_tier: str | None = None
-        self.output = Output(id, encrypted=echo.encrypted)
+        self.output = Output(id, encrypted=echo.encrypted, streamed=streamed)
         self.reason: str | None = None
 
     def take(self, event: Event) -> None:
@@ -97,7 +98,7 @@ class ResponsesJson(Whole):
 
     def __init__(self, writer: Writer, echo: Echo) -> None:
         super().__init__(writer)
-        self._answer = Answer(writer, echo)
+        self._answer = Answer(writer, echo, streamed=False)
 
     async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None:
         completion = self.completion or labels
@@ -115,7 +116,7 @@ class ResponsesStream(Streamed):
 
     def __init__(self, writer: Writer, echo: Echo) -> None:
         super().__init__(writer)
-        self._answer = Answer(writer, echo)
+        self._answer = Answer(writer, echo, streamed=True)
         self._begun = False
 
     async def events(self, events: list[Event]) -> None:
@@ -150,19 +151,19 @@ class ResponsesStream(Streamed):
             return
         self._begun = True
         self._answer.label(labels)
-        begun = b'"response":' + encode(self._answer.begun())
+        begun = {"response": msgspec.Raw(encode(self._answer.begun()))}
         for kind in (b"response.created", b"response.in_progress"):
-            self._answer.output.events.tell(kind, begun)
+            self._answer.output.events.tell(kind, NOWHERE, begun)
 
     def _tell(self, kind: str, response: dict[str, Any]) -> None:
-        self._answer.output.events.tell(kind.encode(), b'"response":' + encode(response))
+        self._answer.output.events.tell(kind.encode(), NOWHERE, {"response": response})
 
     def _tell_error(self, problem: Problem) -> None:
         """Flat as the SDKs type it, and with the `error` on which they raise."""
         code, nested = code_of(problem), problem.body()["error"]
         fields = {"code": code, "message": problem.message, "param": problem.param}
         error = {**fields, "error": {**nested, "code": code, "status": problem.status}}
-        self._answer.output.events.tell(b"error", encode(error)[1:-1])
+        self._answer.output.events.tell(b"error", NOWHERE, error)
 
 
 def code_of(problem: Problem) -> str:

@@ -42,7 +42,7 @@ def untouched(place: Place, account: Account) -> None:
 def body_of(error: anthropic.APIStatusError) -> dict[str, Any]:
     body: Any = error.body
     assert body["type"] == "error"
-    assert body.keys() >= {"error", "request_id"}
+    assert body["request_id"] == error.request_id == error.response.headers["x-request-id"]
     assert body["error"].keys() == {"type", "message", "error_type"}
     return dict(body)
 

@@ -120,8 +120,8 @@ def whole(name: str, **more: Any) -> dict[str, Any]:
     return {**message, "stop_reason": REASONS[name], "stop_sequence": None, **more}
 
 
-def read(body: bytes, cuts: list[int], *, hide: bool = False) -> list[Event]:
-    reader, splitter, events = Reader(hide=hide), EventSplitter(2**20), []
+def read(body: bytes, cuts: list[int]) -> list[Event]:
+    reader, splitter, events = Reader(), EventSplitter(2**20), []
     for first, last in zip([0, *cuts], [*cuts, len(body)], strict=True):
         for frame in splitter.feed(body[first:last]):
             events += reader.read(frame)

@@ -121,14 +121,6 @@ async def test_a_whole_answer_to_a_stream_becomes_one(server: Server, name: str)
     assert parsed(joined(events)) == parsed(joined(await answer(server, sse(*RECORDED[name]), call(server))))
 
 
-async def test_thoughts_that_are_not_wanted_are_left_out(server: Server) -> None:
-    hidden = {"reasoning": {"enabled": True, "exclude": True}}
-    streamed = joined(await answer(server, sse(*THOUGHTS), call(server, **hidden)))
-    assert (streamed["content"], streamed["reasoning"], streamed["details"]) == ("27", "", {})
-    [completion] = await answer(server, whole("thoughts"), call(server, stream=False, **hidden))
-    assert completion["choices"][0]["message"] == {"role": "assistant", "content": "27"}
-
-
 async def test_a_message_of_calls_alone_has_no_content(server: Server) -> None:
     alone = whole("tools", content=BLOCKS["tools"][1:2])
     [completion] = await answer(server, alone, call(server, stream=False))

@@ -100,7 +100,7 @@ async def test_a_whole_answer_says_the_same_as_its_stream(server: Server) -> Non
 
 
 def read(*pieces: bytes) -> list[Event]:
-    splitter, reader = FrameSplitter(2**20), Reader(Style(FORMAT, hide=False))
+    splitter, reader = FrameSplitter(2**20), Reader(Style(FORMAT))
     events = [event for piece in pieces for frame in splitter.feed(piece) for event in reader.read(frame)]
     reader.check()
     return events
@@ -113,15 +113,6 @@ def test_every_cut_of_the_bytes_gives_the_same_events() -> None:
     for at in range(len(raw) + 1):
         assert read(raw[:at], raw[at:]) == expected
     assert read(*(raw[at : at + 1] for at in range(len(raw)))) == expected
-
-
-async def test_thoughts_are_hidden_where_they_are_not_wanted(server: Server) -> None:
-    wanted = {"reasoning": {"effort": "low", "exclude": True}}
-    said = joined(await answer(server, frames(*STREAM), call(server, **wanted)))
-    assert (said["reasoning"], said["reasoning_details"], said["content"]) == ("", [], "It is 5117.")
-    server.headers = {"content-type": "application/json"}
-    [event] = await answer(server, whole(), call(server, stream=False, **wanted))
-    assert "reasoning_details" not in event["choices"][0]["message"]
 
 
 async def test_thoughts_of_other_models_have_no_format_of_their_own(server: Server) -> None:

@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import pytest
+from botocore.eventstream import EventStreamBuffer, ParserError  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,6 +113,33 @@ def test_what_is_no_message_is_one_broken_frame(odd: bytes) -> None:
 def test_an_error_that_the_api_does_not_name_is_an_exception() -> None:
     said = message({":message-type": "error", ":error-code": "InternalFailure", ":error-message": "secret"}, b"")
     assert frames(said) == [b"!InternalFailure\n"]
+
+
+def by_botocore(data: bytes) -> list[bytes] | None:
+    """The frames of whole messages as botocore's own decoder sees them; None if it finds one broken."""
+    decoder = EventStreamBuffer()
+    decoder.add_data(data)
+    try:
+        return [f"{found.headers[':event-type']}\n".encode() + found.payload for found in decoder]
+    except (ParserError, LookupError, ValueError, struct.error):
+        return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    said=st.lists(st.binary(max_size=300), min_size=1, max_size=4),
+    more=st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=600), max_size=3),
+    flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), max_size=2),
+)
+def test_what_botocore_reads_is_read_alike_and_what_it_refuses_is_refused(
+    said: list[bytes], more: dict[str, str], flips: list[tuple[int, int]]
+) -> None:
+    head = {**more, ":message-type": "event", ":event-type": "metadata"}
+    data = bytearray(b"".join(message(head, payload) for payload in said))
+    for place, bits in flips:
+        data[place % len(data)] ^= bits
+    expected, found = by_botocore(bytes(data)), frames(bytes(data), most=2**24)
+    assert found == expected if expected is not None else found[-1:] in ([BROKEN], []) and len(found) <= len(said)
 
 
 @settings(max_examples=200, deadline=None)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from metering.price import Price, unpriced
-from providers import catalog
-from providers.catalog import BUILT, CatalogError, load, show
+from providers import catalog, registry
+from providers.catalog import CatalogError, load, show
 from providers.catalog_check import check
 from providers.provider import DataPolicy
 
@@ -63,7 +63,6 @@ def test_the_built_in_catalog_loads_and_check_finds_nothing() -> None:
     built_in = load(None)
     assert check(built_in, TODAY) == []
     assert all(built_in.endpoints[model] for model in built_in.models)
-    assert built_in.waiting == ()
 
 
 def test_the_built_in_catalog_is_wide() -> None:
@@ -217,20 +216,28 @@ def test_a_company_can_be_named(tmp_path: Path) -> None:
     assert loaded.companies["acme"].name == "Acme Inc."
 
 
-@pytest.mark.parametrize("dialect", ["anthropic", "bedrock", "gemini"])
-def test_a_dialect_that_is_not_built_loads_and_is_not_offered(tmp_path: Path, dialect: str) -> None:
-    path = write(tmp_path, (MODEL + PROVIDER + ENDPOINT + PRICE).replace('"openai"', f'"{dialect}"'))
-    loaded = load(path, built=BUILT - {dialect})
-    assert loaded.endpoints["acme/fast-1"] == ()
-    assert loaded.waiting[-1].id == "acme-cloud/acme/fast-1"
-    assert show(loaded)[-1]["state"] == f"waits: dialect {dialect} is not built"
-    assert check(loaded, TODAY) == []
-    assert loaded.close_names("acme/fast-1") == []
+def test_every_known_dialect_can_be_spoken() -> None:
+    assert registry.DIALECTS.keys() == catalog.DIALECTS
 
 
-def test_a_dialect_is_offered_as_soon_as_it_is_built(tmp_path: Path) -> None:
-    path = write(tmp_path, (MODEL + PROVIDER + ENDPOINT + PRICE).replace('"openai"', '"gemini"'))
-    assert len(load(path, built=BUILT | {"gemini"}).endpoints["acme/fast-1"]) == 1
+def test_a_name_without_its_company_is_a_model_where_it_can_be_only_one(tmp_path: Path) -> None:
+    again = (MODEL + ENDPOINT + PRICE).replace("acme/fast-1", "zeta/fast-1")
+    served = 'upstream_model = "fast-2025"\n'
+    alone = read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + served + PRICE)
+    assert [alone.id_of(name) for name in ("acme/fast-1", "fast-1", "fast-2025")] == ["acme/fast-1"] * 3
+    assert [alone.id_of(name) for name in ("fast", "fast-20", "FAST-1", "acme/fast-2025", "")] == [None] * 5
+    both = read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + served + PRICE + again)
+    assert both.id_of("fast-1") is None, "two models are called that"
+    assert both.id_of("fast-2025") == "acme/fast-1"
+
+
+def test_a_models_own_name_comes_before_what_a_provider_calls_another(tmp_path: Path) -> None:
+    other = 'upstream_model = "gpt-5.4"\n'
+    assert read_text(tmp_path, MODEL + PROVIDER + ENDPOINT + other + PRICE).id_of("gpt-5.4") == "openai/gpt-5.4"
+
+
+def test_the_names_that_anthropics_clients_know_are_models_of_the_catalog() -> None:
+    assert load(None).id_of("claude-haiku-4-5") == "anthropic/claude-haiku-4.5"
 
 
 @pytest.mark.parametrize("price", ["", 'price = { prompt = "1" }\n', 'price = { completion = "1" }\n'])

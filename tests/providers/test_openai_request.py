@@ -49,7 +49,7 @@ def test_what_nobody_refuses_goes_on_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("reasoning", "adjusted"),
-    [({"effort": "low"}, []), ({"max_tokens": 9}, ["reasoning"]), ({"enabled": False}, ["reasoning"]), ({"exclude": True}, ["reasoning"])],
+    [({"effort": "low"}, []), ({"max_tokens": 9}, ["reasoning"]), ({"enabled": False}, ["reasoning"]), ({"exclude": True}, [])],
 )
 def test_what_openai_has_no_word_for_in_reasoning_is_named(reasoning: dict[str, Any], adjusted: list[str]) -> None:
     assert sent({"messages": [], "reasoning": reasoning}) == ({"messages": []}, adjusted)

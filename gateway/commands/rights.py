@@ -64,11 +64,10 @@ def privacy_delete(account_id: str, as_json: bool) -> None:
 @privacy.command("close")
 @Account
 @Reason
-@click.option("--waive-window", is_flag=True, help="Without the 30 days in which the owner can read.")
 @Json
-def privacy_close(account_id: str, reason: str, waive_window: bool, as_json: bool) -> None:
-    """Close an account: its keys are dead at once, and after 30 days all but its books is deleted."""
-    work = partial(account_states.close, account_id=account_id, by=OPERATOR, waive=waive_window, reason=reason)
+def privacy_close(account_id: str, reason: str, as_json: bool) -> None:
+    """Close an account: its keys are dead at once, and after 30 days, which only its owner can waive, all but its books is deleted."""
+    work = partial(account_states.close, account_id=account_id, by=OPERATOR, waive=False, reason=reason)
     show(run(_change, account_id=account_id, work=work), as_json)
 
 

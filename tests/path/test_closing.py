@@ -129,10 +129,11 @@ def test_every_change_stands_in_the_audit_log_by_who_made_it_and_without_a_word_
     assert word not in str(rows)
 
 
-def test_the_operator_closes_without_a_window_and_calls_it_off_once(own: Crossing) -> None:
+def test_the_operator_closes_with_the_same_window_and_calls_it_off_once(own: Crossing) -> None:
     account = ("--account", own.account.account_id)
-    closed = own.tollway.cli_json("privacy", "close", *account, "--reason", "fraud", "--waive-window")
+    closed = own.tollway.cli_json("privacy", "close", *account, "--reason", "fraud")
     assert (closed["state"], closed["actor"]) == ("closing", "operator")
+    assert own.tollway.cli("privacy", "close", *account, "--reason", "fraud", "--waive-window").returncode == 2
     assert own.send("POST", "account/close/cancel", {"key": own.account.key}).status == 409
     assert own.tollway.cli_json("privacy", "cancel", *account)["state"] == "active"
     assert own.tollway.cli("privacy", "cancel", *account).returncode == 1

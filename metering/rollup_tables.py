@@ -5,7 +5,7 @@ Amounts are nano-USD, times Unix milliseconds. They repeat the books and can be 
 
 from typing import Any
 
-from sqlalchemy import Index, Text
+from sqlalchemy import Text
 from sqlmodel import Field, SQLModel
 
 from metering.tables import BIG
@@ -23,9 +23,37 @@ class UsageHour(SQLModel, table=True):
     """
 
     __tablename__ = "usage_hour"
-    __table_args__ = (Index("usage_hour_account", "account_id", "hour"), {**_options(), "sqlite_with_rowid": False})
+    __table_args__ = ({**_options(), "sqlite_with_rowid": False},)
     account_id: str = Field(primary_key=True, sa_type=Text)
     hour: int = Field(primary_key=True, sa_type=BIG, sa_column_kwargs={"autoincrement": False})
+    model: str = Field(primary_key=True, sa_type=Text)
+    provider: str = Field(primary_key=True, sa_type=Text)
+    key_id: str = Field(primary_key=True, sa_type=Text)
+    origin: str = Field(primary_key=True, sa_type=Text, sa_column_kwargs={"info": {"retention": "attribution"}})
+    requests: int = Field(default=0, sa_type=BIG)
+    errors: int = Field(default=0, sa_type=BIG)
+    charge: int = Field(default=0, sa_type=BIG)
+    shortfall: int = Field(default=0, sa_type=BIG)
+    prompt: int = Field(default=0, sa_type=BIG)
+    cached_prompt: int = Field(default=0, sa_type=BIG)
+    cache_write: int = Field(default=0, sa_type=BIG)
+    image: int = Field(default=0, sa_type=BIG)
+    audio: int = Field(default=0, sa_type=BIG)
+    completion: int = Field(default=0, sa_type=BIG)
+    reasoning: int = Field(default=0, sa_type=BIG)
+    audio_completion: int = Field(default=0, sa_type=BIG)
+    first_byte_ms: int = Field(default=0, sa_type=BIG)
+    first_bytes: int = Field(default=0, sa_type=BIG)
+    duration_ms: int = Field(default=0, sa_type=BIG)
+
+
+class UsageDay(SQLModel, table=True):
+    """The same for one UTC day (`day` is its beginning): a month of hours can be many thousand rows, of days it is some hundred."""
+
+    __tablename__ = "usage_day"
+    __table_args__ = ({**_options(), "sqlite_with_rowid": False},)
+    account_id: str = Field(primary_key=True, sa_type=Text)
+    day: int = Field(primary_key=True, sa_type=BIG, sa_column_kwargs={"autoincrement": False})
     model: str = Field(primary_key=True, sa_type=Text)
     provider: str = Field(primary_key=True, sa_type=Text)
     key_id: str = Field(primary_key=True, sa_type=Text)

@@ -85,6 +85,7 @@ class Entry(SQLModel, table=True):
     __table_args__ = (
         Index("entry_account", "account_id", "at"),
         Index("entry_at", "at", postgresql_where=text("leg = 0"), sqlite_where=text("leg = 0")),
+        Index("entry_other", "account_id", "at", **_where("leg = 0 AND kind <> 'charge'")),
         {**_options("billing"), "sqlite_with_rowid": False},
     )
     transaction_id: str = Field(primary_key=True, sa_type=Text)
@@ -138,7 +139,10 @@ class Seal(SQLModel, table=True):
 
 
 class SignedCheckpoint(SQLModel, table=True):
-    """The signed root over the heads of all chains at one moment of a UTC day: what outsiders can hold against us later."""
+    """The signed root over the heads of all chains at one moment of a UTC day: what outsiders can hold against us later.
+
+    `beside_...` is the head of one more chain that is no account's, with a signature of its own; None where there was none.
+    """
 
     __tablename__ = "signed_checkpoint"
     __table_args__ = (_options("billing"),)
@@ -148,6 +152,9 @@ class SignedCheckpoint(SQLModel, table=True):
     public_key: str = Field(sa_type=Text)
     signature: str = Field(sa_type=Text)
     created_at: int = Field(sa_type=BIG)
+    beside_seq: int | None = Field(default=None, sa_type=BIG)
+    beside_hash: str | None = Field(default=None, sa_type=Text)
+    beside_signature: str | None = Field(default=None, sa_type=Text)
 
 
 class Boot(SQLModel, table=True):

@@ -20,6 +20,10 @@ COUNTED = (
 
 def upgrade() -> None:
     op.add_column("key", _text("data_policy", None))
+    op.add_column("key", _text("pepper", None))
+    op.add_column("signed_checkpoint", _big("beside_seq", None))
+    op.add_column("signed_checkpoint", _text("beside_hash", None))
+    op.add_column("signed_checkpoint", _text("beside_signature", None))
     op.add_column("member", _text("person_id", None))
     op.create_index("member_person", "member", ["person_id"])
     _people()
@@ -103,6 +107,8 @@ def _sessions() -> None:
         **STRICT,
     )
     op.create_index("link_account", "link", ["account_id"])
+    op.create_index("link_email", "link", ["email"])
+    op.create_index("link_person", "link", ["person_id"])
     op.create_index("link_expires", "link", ["expires_at"])
     op.create_table(
         "sign_in_failure",
@@ -149,21 +155,23 @@ def _registers() -> None:
 
 
 def _usage() -> None:
-    op.create_table(
-        "usage_hour",
-        _id("account_id"),
-        sa.Column("hour", BIG, nullable=False, primary_key=True, autoincrement=False),
-        *(_id(name) for name in ("model", "provider", "key_id", "origin")),
-        *(_big(name, 0) for name in COUNTED),
-        sqlite_with_rowid=False,
-        **STRICT,
-    )
-    op.create_index("usage_hour_account", "usage_hour", ["account_id", "hour"])
+    for table, begins in (("usage_hour", "hour"), ("usage_day", "day")):
+        op.create_table(
+            table,
+            _id("account_id"),
+            sa.Column(begins, BIG, nullable=False, primary_key=True, autoincrement=False),
+            *(_id(name) for name in ("model", "provider", "key_id", "origin")),
+            *(_big(name, 0) for name in COUNTED),
+            sqlite_with_rowid=False,
+            **STRICT,
+        )
     op.create_table("usage_mark", _id("account_id"), _big("seq", 0), _big("until", 0), **STRICT)
     op.create_index(
         "generation_free", "generation", ["account_id", "created_at"],
         sqlite_where=sa.text("charge = 0"), postgresql_where=sa.text("charge = 0"),
     )  # fmt: skip
+    other = sa.text("leg = 0 AND kind <> 'charge'")
+    op.create_index("entry_other", "entry", ["account_id", "at"], sqlite_where=other, postgresql_where=other)
 
 
 def _id(name: str = "id") -> sa.Column[str]:

@@ -13,6 +13,7 @@
     lifeline.py      heartbeat, checkpoints, recovery of holds whose process died
     workers.py       the chores: sealing, checkpoints, expiry, pruning; beside the requests or in `tollway worker`
     telemetry.py     what an ended generation tells its operator: metrics.py, spans.py over otlp.py, analytics.py; logs.py: the log's lines
+    people.py        what lets people in, from the settings: oidc.py (single sign-on), mail.py (the mail port), letters.py over mails/
     services.py      everything that is opened at start and closed in reverse
 
 Invariants:

@@ -19,13 +19,14 @@ from metering.money import format_usd
 from policy import account_copy, content_store
 from policy.content_store import PAGE_MAX, Log
 from policy.errors import SealBroken
-from policy.keyring import Wrapper
+from policy.keyring import Keyring
 
 README: Final = """# What Tollway keeps of account {account_id}, as of {at}
 
 `tables/<name>.jsonl`   one JSON object per row: keys (never the keys themselves), members, projects, budgets, rules, limits, the
-                        privacy choice and its history, credits, what was done to the account (`audit`), and one row per
-                        generation with all that is kept of it. Times are Unix milliseconds, amounts decimal USD.
+                        privacy choice and its history, credits, what was done to the account (`audit`), its requests under
+                        privacy laws, what was disclosed of it to others (`disclosure`), and one row per generation with all
+                        that is kept of it. Times are Unix milliseconds, amounts decimal USD.
 `usage.csv`             one row per generation with its charge, as of `tollway usage export`
 `statement.jsonl`       every entry of the ledger with the balance after it; the charges here are those of `usage.csv`
 `content.jsonl`         the prompts and answers that the account chose to keep; without that choice the file is empty
@@ -34,7 +35,7 @@ Times without a unit are ISO 8601 in UTC. What each table is kept for and how lo
 """
 
 
-async def account_export(database: Database, account_id: str, *, wrapper: Wrapper, now: int) -> AsyncGenerator[bytes, None]:
+async def account_export(database: Database, account_id: str, *, wrapper: Keyring, now: int) -> AsyncGenerator[bytes, None]:
     """The chunks of the zip. UnknownAccount before the first of them."""
     await database.read(statement.check_account, account_id)
     pipe = _Pipe()
@@ -109,7 +110,7 @@ def _entry(line: statement.Line) -> dict[str, Any]:
     }
 
 
-async def _contents(database: Database, account_id: str, wrapper: Wrapper, now: int) -> AsyncGenerator[bytes, None]:
+async def _contents(database: Database, account_id: str, wrapper: Keyring, now: int) -> AsyncGenerator[bytes, None]:
     before: tuple[int, str] | None = None
     while logs := await database.read(content_store.page, account_id, before=before, limit=PAGE_MAX, now=now):
         for log in logs:
@@ -117,7 +118,7 @@ async def _contents(database: Database, account_id: str, wrapper: Wrapper, now: 
         before = (logs[-1].created_at, logs[-1].generation_id)
 
 
-async def _content(database: Database, account_id: str, log: Log, wrapper: Wrapper, now: int) -> dict[str, Any]:
+async def _content(database: Database, account_id: str, log: Log, wrapper: Keyring, now: int) -> dict[str, Any]:
     """One that does not open, or was deleted a moment ago, is named without its words."""
     named = {"id": log.generation_id, "created_at": iso(log.created_at), "expires_at": iso(log.expires_at)}
     try:

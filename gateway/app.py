@@ -34,12 +34,14 @@ from gateway.api import (
     providers,
     responses,
     resume,
+    rights,
     rules,
+    subprocessors,
     usage,
 )
 from gateway.api.inference import serve
 from gateway.api.metrics import get_metrics
-from gateway.asgi import Receive, Scope, send_problem
+from gateway.asgi import REQUEST_ID, Receive, Scope, send_problem
 from gateway.dashboard import routes
 from gateway.dashboard.errors import refused
 from gateway.errors import Problem, problem
@@ -99,6 +101,7 @@ class Tollway:
 def _with_request_id(send: Send, scope: Scope, metrics: Metrics) -> Send:
     """And which pages may read it, and the time until the response began, where it does not say itself where its time went; counts it."""
     request_id, began = IDS.request(), perf_counter()
+    scope[REQUEST_ID] = request_id
 
     async def with_request_id(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -155,6 +158,12 @@ def _litestar(settings: Settings, metrics: Metrics) -> Litestar:
             closing.export_account,
             closing.close_account,
             closing.cancel_closing,
+            rights.list_requests,
+            rights.open_request,
+            rights.get_profile,
+            rights.patch_profile,
+            subprocessors.list_subprocessors,
+            subprocessors.get_gpc,
             messages_count.count_tokens,
             resume.resume_stream,
             ledger.get_proof,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gateway.commands import accounts, budget, credit, incident, ledger, rights, routing, usage
+from gateway.commands import accounts, budget, credit, incident, ledger, people, registers, rights, routing, secrets, usage
 from gateway.commands.running import fail, opened, run, upgraded
 from gateway.settings import Settings
 from metering.errors import MeteringError
@@ -67,6 +67,7 @@ def migrate() -> None:
 for group in (
     accounts.account,
     accounts.key,
+    people.person,
     budget.member,
     budget.project,
     budget.budget,
@@ -77,7 +78,9 @@ for group in (
     usage.usage,
     rights.privacy,
     rights.audit_group,
+    registers.disclosure_group,
     incident.incident_group,
+    secrets.secrets_group,
 ):
     main.add_command(group)
 

@@ -16,6 +16,7 @@ from metering.money import format_usd, json_usd
 from policy.errors import (
     AlreadyAsked,
     Forbidden,
+    InvalidField,
     InvalidKey,
     InvalidOwnKey,
     InvalidPreferences,
@@ -25,6 +26,8 @@ from policy.errors import (
     LimitExceeded,
     ModelDeprecated,
     NoEndpoint,
+    SignInRefused,
+    TooManyAttempts,
     Unauthenticated,
     UnknownModel,
     UnknownPreset,
@@ -106,10 +109,13 @@ def problem(error: BaseException) -> Problem:
         return Problem(400, error.message, {"error_type": "invalid_request"}, "rules")
     if isinstance(error, InvalidPrivacy):
         return Problem(400, error.message, {"error_type": "invalid_request"}, error.message.partition(":")[0])
-    if isinstance(error, InvalidOwnKey | InvalidKey):
+    if isinstance(error, InvalidOwnKey | InvalidKey | InvalidField):
         return Problem(400, error.message, {"error_type": "invalid_request"}, error.param)
     if isinstance(error, InvalidPreferences):
         return Problem(400, error.message, {"error_type": "invalid_request"}, "provider")
+    if isinstance(error, TooManyAttempts):
+        limited = {"error_type": "rate_limit_exceeded", "retry_after_seconds": error.retry_after_seconds}
+        return Problem(429, error.message, limited, headers={"retry-after": str(error.retry_after_seconds)})
     for kind, status, error_type in _PLAIN:
         if isinstance(error, kind):
             return Problem(
@@ -127,6 +133,7 @@ def log_unforeseen(found: Problem, error: BaseException, where: str) -> None:
 
 _PLAIN: Final[list[tuple[type[Exception], int, str]]] = [
     (Unauthenticated, 401, "authentication"),
+    (SignInRefused, 401, "authentication"),
     (Forbidden, 403, "permission_denied"),
     (UnknownAccount, 404, "not_found"),
     (WrongState, 409, "conflict"),

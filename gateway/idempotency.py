@@ -31,7 +31,7 @@ async def claim_of(headers: dict[bytes, bytes], raw: bytes, *, route: str, accou
         raise BadRequest(message, param="Idempotency-Key")
 
     def hashed() -> Claim:
-        return idempotency.claim_of(key, raw, account_id=account_id, route=route, secret=at.settings.secret_key)
+        return idempotency.claim_of(key, raw, account_id=account_id, route=route, secrets=at.settings.secrets)
 
     return hashed() if len(raw) <= INLINE_BYTES_MAX else await asyncio.to_thread(hashed)
 

@@ -11,7 +11,9 @@ from typing import Final
 from gateway.background import Background
 from gateway.lifeline import Lifeline
 from gateway.metrics import Metrics
+from gateway.people import People
 from gateway.settings import Settings
+from gateway.tariff import Tariffs, tariffs
 from gateway.telemetry import ANALYTICS_SECONDS, Telemetry, metrics_of
 from gateway.watch import Watch
 from gateway.workers import Chores, inside
@@ -20,16 +22,15 @@ from metering.database import Database, open_database
 from metering.ledger import Ledger
 from metering.money import now_ms
 from metering.notary import Notary
-from metering.price import Price
 from metering.signing import Signer
 from metering.tokens import Tokenizer
 from migrations.upgrade import upgrade
-from policy import keys, limits
+from policy import audit, keys, limits
 from policy.caller import Callers
 from policy.health import Health, NoHealth
 from policy.health_memory import MemoryHealth
 from policy.health_redis import RedisHealth
-from policy.keyring import Wrapper, keyring
+from policy.keyring import Keyring, keyring
 from policy.limits import Guard, Scope
 from policy.limits_memory import MemoryLimits
 from policy.limits_redis import RedisLimits
@@ -54,10 +55,7 @@ _log = logging.getLogger("tollway.services")
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Handed to every request. `pepper` hashes API keys; `provider_keys` are the providers' keys by variable name.
-
-    `own_prices`: by the id of a list price, the id and the price of what is charged where a customer's own key pays the provider.
-    """
+    """Handed to every request. `pepper` hashes API keys; `provider_keys` are the providers' keys by variable name."""
 
     settings: Settings
     database: Database
@@ -69,7 +67,7 @@ class Services:
     sticky: Sticky
     tapes: Tapes
     catalog: Catalog
-    own_prices: Mapping[str, tuple[str, Price]]
+    tariffs: Tariffs
     dialects: Mapping[str, Dialect]
     wire: Wire
     watch: Watch
@@ -78,7 +76,8 @@ class Services:
     lifeline: Lifeline
     notary: Notary
     chores: Chores | None
-    wrapper: Wrapper = field(repr=False)
+    people: People
+    wrapper: Keyring = field(repr=False)
     pepper: bytes = field(repr=False)
     provider_keys: Mapping[str, str] = field(repr=False)
 
@@ -88,30 +87,30 @@ class Services:
     @classmethod
     async def open(cls, settings: Settings, metrics: Metrics | None = None) -> "Services":
         """Checks the catalog, brings the database up to date, registers this boot, and loads what no request should wait for."""
-        loaded, ring = catalog.load(settings.catalog or None), keyring(settings.content_keys, settings.secret_key, secrets.token_bytes)
+        loaded, ring = catalog.load(settings.catalog or None), keyring(settings.content_keys, settings.secrets, secrets.token_bytes)
         database = open_database(settings.database_url)
         await database.write(lambda session: upgrade(session.connection()))
         listed = loaded.prices()
-        own_prices = {id: (own.id, own) for id, price in listed.items() if (own := price.shared(settings.byok_fee_bps))}
-        await database.write(generations.remember_prices, {**listed, **dict(own_prices.values())}, now=now_ms())
+        charged = tariffs(listed, fee_bps=settings.byok_fee_bps, discount_bps=settings.sharing_discount_bps)
+        await database.write(generations.remember_prices, {**listed, **charged.prices()}, now=now_ms())
         await asyncio.to_thread(tokens.warm, "o200k_base")
-        pepper = keys.derive(settings.secret_key, "key-pepper")
+        pepper, *older = (keys.derive(each, "key-pepper") for each in settings.secrets)
         wire, watch, books = Wire(_bounds(settings)), Watch(settings), Ledger(database)
         lifeline = Lifeline(database, books, watch)
         await lifeline.start()
-        notary = Notary(database, Signer(keys.derive(settings.secret_key, "ledger-checkpoints")))
+        notary = Notary(database, Signer(keys.derive(settings.secret_key, "ledger-checkpoints")), beside=audit.head)
         services = cls(
             settings=settings,
             database=database,
             ledger=books,
-            callers=Callers(database, pepper, free=_free_tier(settings)),
+            callers=Callers(database, pepper, older=tuple(older), free=_free_tier(settings)),
             limits=Guard(RedisLimits(settings.redis_url) if settings.redis_url else MemoryLimits(), now_ms),
             health=_health(settings, books.boot_id),
             retries=Retries(),
             sticky=RedisSticky(settings.redis_url, now_ms) if settings.redis_url else MemorySticky(now_ms),
             tapes=RedisTapes(settings.redis_url) if settings.redis_url else MemoryTapes(asyncio.get_running_loop().time),
             catalog=loaded,
-            own_prices=own_prices,
+            tariffs=charged,
             dialects=registry.dialects(wire),
             wire=wire,
             watch=watch,
@@ -120,6 +119,7 @@ class Services:
             lifeline=lifeline,
             notary=notary,
             chores=inside(database, notary, settings.database_url) if settings.chores == "on" else None,
+            people=People.open(settings, database),
             wrapper=ring,
             pepper=pepper,
             provider_keys=settings.provider_keys({e.provider.api_key_env for e in loaded.every_endpoint() if e.provider.api_key_env}),
@@ -127,6 +127,7 @@ class Services:
         services.watch.start()
         services.background.start(HEALTH_SECONDS, services.health.sync)
         services.background.start(limits.RENEW_SECONDS, services.limits.keep_places)
+        services.background.start(0.0, services.people.post.deliver)
         if (analytics := services.telemetry.analytics) is not None:
             services.background.start(ANALYTICS_SECONDS, analytics.flush)
         if services.chores is not None:
@@ -144,7 +145,9 @@ class Services:
                 await self.ledger.flush()
         except TimeoutError:
             _log.error("%d generations could not be settled: the database does not answer; their holds stay open", len(self.watch.live))
+        await self.people.post.flush()
         await self.background.stop()
+        await self.people.aclose()
         await self.telemetry.aclose()
         await self.lifeline.stop()
         await self.wire.aclose()

@@ -8,9 +8,14 @@ from typing import Any, Final
 
 from dotenv import dotenv_values
 
+from gateway.client_address import networks
+from gateway.mail import check_url
+from gateway.oidc import check_address
+
 DEVELOPMENT_SECRET: Final = "tollway-development-secret-not-for-production"  # noqa: S105 - production refuses it
 SECRET_CHARACTERS_MIN: Final = 32
 PORT_MAX: Final = 65_535
+PREVIOUS_MAX: Final = 3
 PERCENT_MAX: Final = 100
 _PERCENT: Final = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?")
 ZERO: Final = ("port", "free_requests_per_minute", "free_tokens_per_minute", "free_concurrency")
@@ -34,6 +39,9 @@ class Settings:
     database_url: str = _setting("sqlite:///.tollway/tollway.db", "`sqlite:///path` or `postgresql://user@host/name`", secret=True)
     redis_url: str = _setting("", "`redis://host:port/0`: limits shared between processes; empty = limits in memory", secret=True)
     secret_key: str = _setting(DEVELOPMENT_SECRET, "32 characters or more; every other secret is derived from it", secret=True)
+    secret_key_previous: str = _setting(
+        "", f"the secrets before it, newest first, at most {PREVIOUS_MAX}, with commas: what they made still opens", secret=True
+    )
     catalog: str = _setting("", "path of one more catalog file, added to the built-in catalog")
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8080, "port to listen on")
@@ -59,12 +67,23 @@ class Settings:
     free_tokens_per_minute: int = _setting(0, "tokens per minute of such an account; 0 = no limit")
     free_concurrency: int = _setting(0, "requests at once of such an account; 0 = no limit")
     chores: str = _setting("on", "`off`: this server leaves sealing, expiry and pruning to `tollway worker`")
-    content_keys: str = _setting("", "`name:base64`, keys that wrap stored content, the current one first; empty = derived", secret=True)
+    content_keys: str = _setting(
+        "", "`name:base64` or `name:file:/path`, keys that wrap stored content, the current one first; empty = derived", secret=True
+    )
     byok_fee_percent: str = _setting("0", "percent of the list price charged where a customer's own provider key is used")
+    sharing_discount_percent: str = _setting("0", "percent that accounts which share for product improvement pay less")
     metrics: str = _setting("on", "`off`: no `GET /metrics`; with more than one worker each answers with its own figures, marked `process`")
     log_format: str = _setting("text", "`json`: one JSON object per line on stderr, with declared fields only")
     posthog_key: str = _setting("", "project key for anonymous events from a closed list; empty = none are sent", secret=True)
     posthog_host: str = _setting("", "where they go, for instance `https://eu.i.posthog.com`; needed with the key")
+    smtp_url: str = _setting("", "`smtp://user:password@host:587` or `smtps://...:465`; empty = mails go to the folder", secret=True)
+    mail_from: str = _setting("Tollway <tollway@localhost>", "sender of mails")
+    mail_folder: str = _setting(".tollway/mail", "where mails are written without a mail server; not in production, where none are sent")
+    trusted_proxies: str = _setting("", "addresses or networks, with commas, whose `X-Forwarded-For` says who the client is; empty = none")
+    oidc_issuer: str = _setting("", "issuer of OpenID Connect single sign-on, for instance `https://id.example.com`; empty = none")
+    oidc_client_id: str = _setting("", "this installation at the issuer; its redirect address is `TOLLWAY_PUBLIC_URL/login/sso/callback`")
+    oidc_client_secret: str = _setting("", "the secret to it", secret=True)
+    oidc_name: str = _setting("single sign-on", "what the button says: Sign in with ...")
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -83,18 +102,43 @@ class Settings:
             raise ValueError("TOLLWAY_ENV must be development or production")
         if self.env == "production" and self.secret_key == DEVELOPMENT_SECRET:
             raise ValueError("TOLLWAY_SECRET_KEY must be set in production: 32 random characters or more")
+        self._check_previous()
         for name in ("chores", "health", "metrics"):
             if getattr(self, name) not in ("on", "off"):
                 raise ValueError(f"{_env(name)} must be on or off")
         self._check_telemetry()
-        if not 0 <= self.byok_fee_bps <= PERCENT_MAX * 100:
-            raise ValueError(f"TOLLWAY_BYOK_FEE_PERCENT must be {PERCENT_MAX} or less")
+        self._check_people()
+        for name, bps in (("byok_fee_percent", self.byok_fee_bps), ("sharing_discount_percent", self.sharing_discount_bps)):
+            if bps > PERCENT_MAX * 100:
+                raise ValueError(f"{_env(name)} must be {PERCENT_MAX} or less")
         if self.port > PORT_MAX:
             raise ValueError(f"TOLLWAY_PORT must be {PORT_MAX} or less")
         if self.workers < 1:
             raise ValueError("TOLLWAY_WORKERS must be 1 or more")
         if self.workers > 1 and self.database_url.startswith("sqlite"):
             raise ValueError("TOLLWAY_WORKERS above 1 needs Postgres: set TOLLWAY_DATABASE_URL=postgresql://..., or TOLLWAY_WORKERS=1")
+
+    def _check_previous(self) -> None:
+        found = self.secrets
+        if len(found) > 1 + PREVIOUS_MAX or len(set(found)) < len(found):
+            raise ValueError(f"TOLLWAY_SECRET_KEY_PREVIOUS must be {PREVIOUS_MAX} secrets at most, each another than TOLLWAY_SECRET_KEY")
+        if any(len(each) < SECRET_CHARACTERS_MIN for each in found):
+            raise ValueError(f"TOLLWAY_SECRET_KEY_PREVIOUS must have {SECRET_CHARACTERS_MIN} characters or more in each secret")
+
+    def _check_people(self) -> None:
+        if self.smtp_url:
+            check_url(self.smtp_url)
+        if not self.mail_from.isprintable() or "@" not in self.mail_from:
+            raise ValueError("TOLLWAY_MAIL_FROM must be an address, for instance Tollway <tollway@example.com>")
+        networks(self.trusted_proxies)
+        given = (self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret)
+        if any(given) and not all(given):
+            raise ValueError("TOLLWAY_OIDC_ISSUER, TOLLWAY_OIDC_CLIENT_ID and TOLLWAY_OIDC_CLIENT_SECRET must be set together, or none")
+        if self.oidc_issuer:
+            try:
+                check_address(self.oidc_issuer)
+            except ValueError as error:
+                raise ValueError(f"TOLLWAY_OIDC_ISSUER {error}") from None
 
     def _check_telemetry(self) -> None:
         if self.log_format not in ("text", "json"):
@@ -105,6 +149,11 @@ class Settings:
         for name, url in urls:
             if url and _ORIGIN.match(url) is None:
                 raise ValueError(f"{name} must begin with http:// or https:// and a host")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """`secret_key`, and those before it, newest first."""
+        return (self.secret_key, *(each.strip() for each in self.secret_key_previous.split(",") if each.strip()))
 
     @property
     def otlp_endpoint(self) -> str:
@@ -119,9 +168,18 @@ class Settings:
     @property
     def byok_fee_bps(self) -> int:
         """The fee in basis points (hundredths of a percent), exact. ValueError if it is not written as digits with at most two decimals."""
-        found = _PERCENT.fullmatch(self.byok_fee_percent.strip())
+        return self._bps("byok_fee_percent")
+
+    @property
+    def sharing_discount_bps(self) -> int:
+        """The discount in basis points, likewise."""
+        return self._bps("sharing_discount_percent")
+
+    def _bps(self, name: str) -> int:
+        text: str = getattr(self, name)
+        found = _PERCENT.fullmatch(text.strip())
         if found is None:
-            raise ValueError(f"TOLLWAY_BYOK_FEE_PERCENT must be a percentage with at most two decimals, not {self.byok_fee_percent[:40]!r}")
+            raise ValueError(f"{_env(name)} must be a percentage with at most two decimals, not {text[:40]!r}")
         return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
 
     def provider_keys(self, names: set[str]) -> dict[str, str]:

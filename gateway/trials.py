@@ -52,7 +52,7 @@ def keyed(call: Call, own: str | None, generation: Generation, at: Services) -> 
         return call
     caller = generation.caller
     try:
-        key = caller.own_sealed.open(own, caller.account_id, secret=at.settings.secret_key)
+        key = caller.own_sealed.open(own, caller.account_id, secrets=at.settings.secrets)
     except SealBroken:
         raise ProviderRefusedKey("the stored key cannot be opened") from None
     return msgspec.structs.replace(call, api_key=key)

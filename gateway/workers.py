@@ -11,18 +11,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from metering import credits, sealer
+from gateway.timespan import iso
+from metering import credits, rollups, sealer
 from metering.database import Database
 from metering.errors import MeteringError
 from metering.money import format_usd, now_ms
 from metering.notary import Notary
 from metering.sealer import Sealer
-from policy import account_states, content_store, idempotency, retention
+from policy import account_states, content_store, idempotency, retention, rights_requests
 
 RETRY_SECONDS_MAX: Final = 60.0
 SEALS_LOGGED_EVERY_SECONDS: Final = 60.0
 EXPIRED_MAX: Final = 100
 """Accounts whose credits expire in one round."""
+ADDED_SAID_FROM: Final = 10_000
+"""Charges and generations added up in one round, from which on the log says so."""
 
 _log = logging.getLogger("tollway.chores")
 
@@ -84,16 +87,24 @@ class Chores:
 
 
 def everyday(database: Database, notary: Notary, *, rows_max: int) -> tuple[Chore, ...]:
-    """The chores of every process that does them. `rows_max`: entries that are sealed in one transaction."""
+    """The chores of every process that does them. `rows_max`: entries that are sealed, or added up, in one transaction."""
     return (
         Chore(name="seal", every_seconds=1.0, do=_Sealing(Sealer(database, rows_max=rows_max)).do),
+        Chore(name="usage", every_seconds=2.0, do=lambda: add_up(database, now=now_ms(), rows_max=rows_max)),
         Chore(name="checkpoint", every_seconds=60.0, do=lambda: checkpoint(database, notary, rows_max=rows_max, clock=now_ms)),
         Chore(name="expiry", every_seconds=60.0, do=lambda: expire(database, now=now_ms())),
         Chore(name="content", every_seconds=600.0, do=lambda: forget(database, now=now_ms())),
         Chore(name="account", every_seconds=600.0, do=lambda: purge(database, now=now_ms())),
         Chore(name="retention", every_seconds=86_400.0, do=lambda: keep_within(database, now=now_ms())),
+        Chore(name="rights", every_seconds=3600.0, do=lambda: remind(database, now=now_ms())),
         Chore(name="idempotency", every_seconds=600.0, do=lambda: prune(database, now=now_ms())),
     )
+
+
+async def add_up(database: Database, *, now: int, rows_max: int) -> str | None:
+    """What was used, per hour and day."""
+    added = await rollups.add_up(database, now=now, rows_max=rows_max)
+    return f"{added:,} charges and generations added up" if added >= ADDED_SAID_FROM else None
 
 
 async def checkpoint(database: Database, notary: Notary, *, rows_max: int, clock: Callable[[], int]) -> str | None:
@@ -140,6 +151,15 @@ async def purge(database: Database, *, now: int) -> str | None:
     """Accounts whose window is over (`policy/account_states.py`)."""
     purged = await account_states.purge_due(database, now=now)
     return f"{purged:,} closed accounts purged, their books remain" if purged else None
+
+
+async def remind(database: Database, *, now: int) -> None:
+    """Warns of requests under privacy laws that take long, in ids alone. A crash in between warns twice rather than never."""
+    while late := await database.read(rights_requests.unsaid, now=now):
+        for row in late:
+            state = "overdue since" if rights_requests.is_overdue(row, now) else "past half of its time, due"
+            _log.warning("rights: request %s (%s, %s) is %s %s", row.id, row.kind, row.law, state, iso(row.due_at))
+        await database.write(rights_requests.said, [row.id for row in late], now=now)
 
 
 class _Sealing:

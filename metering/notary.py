@@ -6,11 +6,14 @@ by page beside running sealers, and a row that a dead process left unsigned is f
 
     leaf       message("tollway-head-1", account_id, seq, hash), ordered by the bytes of account_id; tree as in `metering.merkle`
     signature  over message("tollway-checkpoint-1", day, created_at, accounts, root); message as in `metering.chain`
+
+The head of one more chain, of whoever makes the notary (the audit log's), can be signed beside it, over message("tollway-beside-1", day,
+seq, hash). It is no part of the proofs that accounts get.
 """
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -50,9 +53,11 @@ class Placed(Struct, frozen=True, forbid_unknown_fields=True):
 class Notary:
     """Makes checkpoints and places accounts in the newest one, whose tree it keeps: about 200 bytes per account."""
 
-    def __init__(self, database: Database, signer: Signer) -> None:
+    def __init__(self, database: Database, signer: Signer, *, beside: Callable[[Session], seal.Head | None] = lambda _: None) -> None:
+        """`beside` gives the head of the chain that is signed beside the accounts'."""
         self._database = database
         self.signer = signer
+        self._beside = beside
         self._reading = asyncio.Lock()
         self._kept: tuple[str, list[str], Tree] | None = None
 
@@ -63,7 +68,8 @@ class Notary:
         for row in await self._database.read(_unsigned):
             ids, tree = await self._tree(row.created_at)
             signed = _signed(row, accounts=len(ids), root=tree.root.hex(), signer=self.signer)
-            await self._database.write(_sign, row.day, signed)
+            head = await self._database.read(self._beside)
+            await self._database.write(_sign, row.day, {**signed, **_signed_beside(row.day, head, self.signer)})
         found = await self._database.read(lambda session: session.get_one(SignedCheckpoint, day))
         return found, made
 
@@ -135,6 +141,14 @@ def is_genuine(row: SignedCheckpoint | Placed) -> bool:
     return is_signed(signed, signature=row.signature, public_key=row.public_key)
 
 
+def is_genuine_beside(row: SignedCheckpoint) -> bool:
+    """The same of the head that was signed beside it; False if there is none."""
+    if row.beside_seq is None or row.beside_hash is None or row.beside_signature is None:
+        return False
+    signed = _to_sign_beside(row.day, seal.Head(row.beside_seq, row.beside_hash))
+    return is_signed(signed, signature=row.beside_signature, public_key=row.public_key)
+
+
 def _to_sign(*, day: str, created_at: int, accounts: int, root: str) -> bytes:
     return message("tollway-checkpoint-1", day, str(created_at), str(accounts), root)
 
@@ -158,6 +172,16 @@ def _unsigned(session: Session) -> Sequence[SignedCheckpoint]:
 def _signed(row: SignedCheckpoint, *, accounts: int, root: str, signer: Signer) -> dict[str, Any]:
     signature = signer.sign(_to_sign(day=row.day, created_at=row.created_at, accounts=accounts, root=root))
     return {"accounts": accounts, "root": root, "public_key": signer.public_key, "signature": signature}
+
+
+def _signed_beside(day: str, head: seal.Head | None, signer: Signer) -> dict[str, Any]:
+    if head is None:
+        return {}
+    return {"beside_seq": head.seq, "beside_hash": head.hash, "beside_signature": signer.sign(_to_sign_beside(day, head))}
+
+
+def _to_sign_beside(day: str, head: seal.Head) -> bytes:
+    return message("tollway-beside-1", day, str(head.seq), head.hash)
 
 
 def _sign(session: Session, day: str, signed: dict[str, Any]) -> None:

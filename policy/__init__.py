@@ -1,6 +1,9 @@
 """Decides: who is calling, what they may do, which endpoints in which order, and what may be kept. Opens no provider socket.
 
 Who:    `keys` (only HMACs are stored), `caller` (a token -> a `Caller`, remembered for a second), `members`, `budgets`, `idempotency`
+People: `people` sign in through `sign_in` (the door: the same answer for nobody and somebody), with `passwords`, `totp`, `passkeys`,
+        `single_sign_on` or `links`, no oftener than `sign_in_limits` allows; `sessions` and `permissions` say who they are and what they
+        may; `letters` are what they are mailed; `people_end` forgets them
 How much:  `limits` (requests and tokens per minute, requests at once; memory or Redis, one rule set), `shedding`
 Where:  `route` is pure: request + rules + catalog + figures + one draw -> the ordered endpoints, the ceiling, and why. It reads
         `preferences` (the request's word), `rules` (the owner's, which a request can only narrow), `key_policy` (a key's, under them),

@@ -6,18 +6,22 @@ transaction: the chain has one end, and whoever adds to it waits for whoever is 
     hash of a deed     SHA-256(hash before it + message("tollway-audit-1", seq, at, actor, action, account_id, subject, change))
 
 Deeds leave the chain at its front, when their days are over. A mark keeps how far that went (`retention_mark`, category `audit`: the
-number of the newest deed that is gone), so that one that vanished otherwise is missed.
+number of the newest deed that is gone), so that one that vanished otherwise is missed. The daily checkpoint signs the chain's head beside
+the ledger's, so that an end that was cut off, or written anew, shows as far as the newest checkpoint reaches: what came after it shows
+only once the next one is made.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
+from metering import notary
 from metering.chain import message
+from metering.seal import Head
 from policy.privacy_tables import RetentionMark
 from policy.rights_tables import Audit
 
@@ -99,6 +103,28 @@ def broken(session: Session) -> Iterator[str]:
                 yield f"number {row.seq} was changed"
             seq, previous = row.seq + 1, row.hash
         session.expunge_all()
+
+
+def head(session: Session) -> Head | None:
+    """The newest deed."""
+    last = session.connection().execute(_LAST).one_or_none()
+    return Head(last.seq, last.hash) if last else None
+
+
+def cut(session: Session, public_keys: Collection[str]) -> Iterator[str]:
+    """What the newest checkpoint knows and the chain does not, in words. `public_keys`: those that may have signed it."""
+    row = notary.latest(session)
+    if row is None or row.beside_seq is None:
+        return
+    if row.public_key not in public_keys or not notary.is_genuine_beside(row):
+        yield f"the checkpoint of {row.day} is not signed by this installation: its secret was changed, or the row was"
+        return
+    mark = session.get(RetentionMark, "audit")
+    found = session.get(Audit, row.beside_seq)
+    if found is None and (mark is None or mark.until < row.beside_seq):
+        yield f"number {row.beside_seq} is missing, which the checkpoint of {row.day} knows: the end was cut off"
+    elif found is not None and found.hash != row.beside_hash:
+        yield f"number {row.beside_seq} is another than the checkpoint of {row.day} knows: the end was written anew"
 
 
 def page(session: Session, *, after: int, account_id: str | None = None) -> list[Audit]:

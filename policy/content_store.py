@@ -14,11 +14,11 @@ import sqlalchemy
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import text
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
 from policy import account_privacy
 from policy.errors import SealBroken
-from policy.keyring import KEY_BYTES, NONCE_BYTES, Wrapper
+from policy.keyring import KEY_BYTES, NONCE_BYTES, Keyring
 from policy.privacy import Level, keeps_content
 from policy.privacy_tables import ContentKey, StoredContent
 from providers.content import Content
@@ -56,7 +56,7 @@ def put(
     key_id: str,
     level: Level,
     content: Content[dict[str, Any]],
-    wrapper: Wrapper,
+    wrapper: Keyring,
     random_bytes: Callable[[int], bytes],
     now: int,
 ) -> bool:
@@ -90,7 +90,7 @@ def put(
     return True
 
 
-def find(session: Session, *, generation_id: str, account_id: str, wrapper: Wrapper, now: int) -> Content[dict[str, Any]] | None:
+def find(session: Session, *, generation_id: str, account_id: str, wrapper: Keyring, now: int) -> Content[dict[str, Any]] | None:
     """None if there is none of this account, or its time is over. SealBroken if it was changed or its key is lost."""
     row = session.get(StoredContent, generation_id)
     if row is None or row.account_id != account_id or row.expires_at <= now:
@@ -98,7 +98,7 @@ def find(session: Session, *, generation_id: str, account_id: str, wrapper: Wrap
     held = session.get(ContentKey, (account_id, row.content_key_id))
     if held is None:
         raise SealBroken("content")
-    key = wrapper.unwrap(held.wrapped, _key_place(account_id, held.id))
+    key = wrapper.unwrap(held.wrapped, key_place(account_id, held.id))
     try:
         raw = AESGCM(key).decrypt(row.sealed[:NONCE_BYTES], row.sealed[NONCE_BYTES:], _place(account_id, generation_id, held.id))
     except (InvalidTag, ValueError):
@@ -148,20 +148,6 @@ def expire(session: Session, *, now: int) -> int:
     return gone
 
 
-def rewrap(session: Session, wrapper: Wrapper, is_current: Callable[[bytes], bool]) -> int:
-    """Wraps every data key that another key has wrapped; how many. Contents stay as they are, and what is deleted meanwhile stays so."""
-    account, id, seen, done = col(ContentKey.account_id), col(ContentKey.id), ("", ""), 0
-    while rows := session.exec(select(ContentKey).where(sqlalchemy.tuple_(account, id) > seen).order_by(account, id).limit(PAGE_MAX)).all():
-        for row in rows:
-            if not is_current(row.wrapped):
-                place = _key_place(row.account_id, row.id)
-                new = wrapper.wrap(wrapper.unwrap(row.wrapped, place), place)
-                named = {"account_id": row.account_id, "id": row.id, "old": row.wrapped, "new": new}
-                done += session.connection().execute(_REWRAP, named).rowcount
-        seen = (rows[-1].account_id, rows[-1].id)
-    return done
-
-
 def _deleted(session: Session, account_id: str, *where: sqlalchemy.ColumnElement[bool]) -> Receipt:
     _lock(session, account_id)
     statement = sqlalchemy.delete(StoredContent).where(col(StoredContent.account_id) == account_id, *where)
@@ -173,13 +159,13 @@ def _drop_unused_keys(session: Session, account_id: str) -> int:
     return len(session.connection().execute(_UNUSED, {"account_id": account_id}).all())
 
 
-def _day_key(session: Session, account_id: str, wrapper: Wrapper, random_bytes: Callable[[int], bytes], now: int) -> tuple[str, bytes]:
+def _day_key(session: Session, account_id: str, wrapper: Keyring, random_bytes: Callable[[int], bytes], now: int) -> tuple[str, bytes]:
     id = str(now // DAY_MS)
     held = session.get(ContentKey, (account_id, id))
     if held is not None:
-        return id, wrapper.unwrap(held.wrapped, _key_place(account_id, id))
+        return id, wrapper.unwrap(held.wrapped, key_place(account_id, id))
     key = random_bytes(KEY_BYTES)
-    session.add(ContentKey(account_id=account_id, id=id, wrapped=wrapper.wrap(key, _key_place(account_id, id)), created_at=now))
+    session.add(ContentKey(account_id=account_id, id=id, wrapped=wrapper.wrap(key, key_place(account_id, id)), created_at=now))
     session.flush()
     return id, key
 
@@ -195,7 +181,6 @@ def _lock(session: Session, account_id: str) -> None:
 
 _LOCK: Final = text("SELECT version FROM account_privacy WHERE account_id = :account_id FOR UPDATE")
 _EXPIRED: Final = text("SELECT generation_id, account_id FROM content WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit")
-_REWRAP: Final = text("UPDATE content_key SET wrapped = :new WHERE account_id = :account_id AND id = :id AND wrapped = :old")
 _UNUSED: Final = text("""DELETE FROM content_key WHERE account_id = :account_id AND NOT EXISTS
     (SELECT 1 FROM content WHERE content.account_id = content_key.account_id AND content.content_key_id = content_key.id) RETURNING id""")
 
@@ -204,5 +189,6 @@ def _place(account_id: str, generation_id: str, key_id: str) -> bytes:
     return msgspec.json.encode(("content", "sealed", account_id, generation_id, key_id))
 
 
-def _key_place(account_id: str, id: str) -> bytes:
+def key_place(account_id: str, id: str) -> bytes:
+    """Where a data key of an account is wrapped."""
     return msgspec.json.encode(("content_key", "wrapped", account_id, id))

@@ -12,6 +12,9 @@ PolicyError                           the request may not go on
 |-- UnknownPreset                     the account has no preset or policy of this name
 |-- InvalidOwnKey                     a key at a provider that its owner wants to add cannot be added
 |-- InvalidKey                        an API key cannot be made or changed as its owner wants it
+|-- InvalidField                      a field of a form cannot be that
+|-- SignInRefused                     who wants to sign in is not let in: wrong, unknown, blocked or a link that is no longer good
+|-- TooManyAttempts                   signing in failed too often lately; passes later
 |-- SealBroken                        a sealed secret does not open: changed, moved, or sealed under another TOLLWAY_SECRET_KEY
 |-- WrongState                        the account is not in a state from which this is possible
 |-- LimitExceeded                     too many requests or tokens in this minute, or requests at once; passes later
@@ -159,3 +162,29 @@ class KeyReused(PolicyError):
     def __init__(self, generation_id: str) -> None:
         super().__init__("this Idempotency-Key belongs to another request")
         self.generation_id = generation_id
+
+
+class InvalidField(PolicyError, ValueError):
+    """`param` is the field that is wrong; nothing of its value stands in the text."""
+
+    def __init__(self, param: str, problem: str) -> None:
+        super().__init__(f"{param}: {problem}")
+        self.param = param
+        self.message = f"{param}: {problem}."
+
+
+class SignInRefused(PolicyError):
+    """`message` is the same for a wrong password and for a person who does not exist."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class TooManyAttempts(PolicyError):
+    """In `retry_after_seconds` (1 or more) the next attempt is looked at."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        self.message = f"Too many attempts. Try again in {retry_after_seconds} s."
+        super().__init__(self.message)

@@ -9,12 +9,14 @@ A claim belongs to one generation, and what became of that generation's hold dec
 
 A claim that is in force refuses another body. One older than `LIFETIME_MS` counts as absent. Whoever takes over a claim without a hold
 forbids that hold in the same transaction: a process that was only slow cannot begin what somebody else has begun again.
-Key and body are content: only their HMACs under a secret of the account are stored, and the route counts as part of the body.
+Key and body are content: only their HMACs under a secret of the account are stored, and the route counts as part of the body. A claim
+that was made under an older TOLLWAY_SECRET_KEY is found as well, and goes on under the present one.
 """
 
 import hashlib
 import hmac
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import text
@@ -32,11 +34,15 @@ PRUNE_MAX: Final = 1000
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """What a request lays claim to: an account's key, for exactly this route and body (HMACs, hex)."""
+    """What a request lays claim to: an account's key, for exactly this route and body (HMACs, hex).
+
+    `older` are the same two HMACs under each of the older secrets.
+    """
 
     account_id: str
     key_mac: str
     body_mac: str
+    older: tuple[tuple[str, str], ...] = ()
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -62,17 +68,28 @@ class OtherBody(msgspec.Struct, frozen=True):
     generation_id: str
 
 
-def claim_of(key: bytes, body: bytes, *, account_id: str, route: str, secret: str) -> Claim:
-    """The claim of a request to `route` (such as "chat/completions"); `secret` is TOLLWAY_SECRET_KEY. Hashes all of the body."""
+def claim_of(key: bytes, body: bytes, *, account_id: str, route: str, secrets: Sequence[str]) -> Claim:
+    """The claim of a request to `route` (such as "chat/completions"). Hashes all of the body.
+
+    `secrets`: TOLLWAY_SECRET_KEY and those before it.
+    """
+    (key_mac, body_mac), *older = (_macs(key, body, account_id=account_id, route=route, secret=secret) for secret in secrets)
+    return Claim(account_id, key_mac, body_mac, tuple(older))
+
+
+def _macs(key: bytes, body: bytes, *, account_id: str, route: str, secret: str) -> tuple[str, str]:
     of_account = derive(secret, f"idempotency:{account_id}")
     of_body = hmac.new(of_account, b"body:" + route.encode() + b"\0", hashlib.sha256)
     of_body.update(body)
-    return Claim(account_id, hmac.digest(of_account, b"key:" + key, hashlib.sha256).hex(), of_body.hexdigest())
+    return hmac.digest(of_account, b"key:" + key, hashlib.sha256).hex(), of_body.hexdigest()
 
 
 def claim(session: Session, wanted: Claim, *, generation_id: str, now: int) -> Claimed | Running | Ended | OtherBody:
     """Claims the key for `generation_id` or says who has it. Of any number of concurrent callers one is Claimed. A write transaction."""
-    row = {**msgspec.structs.asdict(wanted), "generation_id": generation_id, "now": now}
+    row = {**_row(wanted), "generation_id": generation_id, "now": now}
+    for older in wanted.older:
+        if (another := _gone_on(session, row, *older, now=now)) is not None:
+            return another
     body_mac, owner, created_at = session.connection().execute(_CLAIM, row).one()
     if owner == generation_id:
         return Claimed()
@@ -85,12 +102,29 @@ def claim(session: Session, wanted: Claim, *, generation_id: str, now: int) -> C
 
 def release(session: Session, held: Claim, *, generation_id: str) -> bool:
     """Frees the key after a refusal for which nothing was held. False if it belongs to another generation by now."""
-    return session.connection().execute(_RELEASE, {**msgspec.structs.asdict(held), "generation_id": generation_id}).rowcount == 1
+    return session.connection().execute(_RELEASE, {**_row(held), "generation_id": generation_id}).rowcount == 1
 
 
 def prune(session: Session, *, now: int) -> int:
     """Deletes the oldest claims that count as absent, at most `PRUNE_MAX`; returns how many."""
     return session.connection().execute(_PRUNE, {"until": now - LIFETIME_MS, "most": PRUNE_MAX}).rowcount
+
+
+def _gone_on(session: Session, row: dict[str, Any], old_key: str, old_body: str, *, now: int) -> OtherBody | None:
+    """Takes a claim of this request from an older secret over to the present one; OtherBody if one for another body is in force."""
+    found = session.connection().execute(_OLDER, {"account_id": row["account_id"], "old_key": old_key}).one_or_none()
+    if found is None:
+        return None
+    body_mac, owner, created_at = found
+    if hmac.compare_digest(body_mac, old_body):
+        session.connection().execute(_GO_ON, {**row, "old_key": old_key})
+        return None
+    state = _state_of(session, row["account_id"], owner, created_at=created_at, now=now)
+    return None if state is None else OtherBody(owner)
+
+
+def _row(claim: Claim) -> dict[str, str]:
+    return {"account_id": claim.account_id, "key_mac": claim.key_mac, "body_mac": claim.body_mac}
 
 
 def _state_of(session: Session, account_id: str, generation_id: str, *, created_at: int, now: int) -> Running | Ended | None:
@@ -108,6 +142,14 @@ def _state_of(session: Session, account_id: str, generation_id: str, *, created_
     return Ended(generation_id, charge) if state == SETTLED or (state == RECOVERED and charge) else None
 
 
+_OLDER: Final = text(
+    "SELECT body_mac, generation_id, created_at FROM idempotency_claim WHERE account_id = :account_id AND key_mac = :old_key"
+)
+_GO_ON: Final = text(
+    """UPDATE idempotency_claim SET key_mac = :key_mac, body_mac = :body_mac
+    WHERE account_id = :account_id AND key_mac = :old_key AND NOT EXISTS
+    (SELECT 1 FROM idempotency_claim newer WHERE newer.account_id = :account_id AND newer.key_mac = :key_mac)"""
+)
 # The update of nothing locks the row that is there: until this transaction ends, nobody else decides about this claim.
 _CLAIM: Final = text(
     """INSERT INTO idempotency_claim (account_id, key_mac, body_mac, generation_id, created_at)

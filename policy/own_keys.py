@@ -1,7 +1,7 @@
 """Customers' own keys at providers: added, listed by their ends, revoked; stored sealed, and opened only for the attempt that uses one."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -26,10 +26,10 @@ class Sealed(msgspec.Struct, frozen=True):
 
     texts: tuple[tuple[str, str], ...] = ()
 
-    def open(self, id: str, account_id: str, *, secret: str) -> str:
-        """The key itself. SealBroken, also if there is none of this id."""
+    def open(self, id: str, account_id: str, *, secrets: Sequence[str]) -> str:
+        """The key itself; `secrets` as in `vault.unseal`. SealBroken, also if there is none of this id."""
         sealed = next((text for key_id, text in self.texts if key_id == id), "")
-        return vault.unseal(sealed, _place(id, account_id), secret=secret)
+        return vault.unseal(sealed, place(id, account_id), secrets=secrets)
 
     def __repr__(self) -> str:
         return f"Sealed(<{len(self.texts)} keys>)"
@@ -50,7 +50,7 @@ def add(
         raise InvalidOwnKey("provider", f"the account has a key for {provider}; delete that one first")
     if len(active) >= KEYS_MAX:
         raise InvalidOwnKey("provider", f"the account has {KEYS_MAX} keys, which is the most; delete one first")
-    sealed = vault.seal(text, _place(id, account_id), secret=secret, random_bytes=random_bytes)
+    sealed = vault.seal(text, place(id, account_id), secret=secret, random_bytes=random_bytes)
     key = ProviderKey(id=id, account_id=account_id, provider=provider, label=label(text), sealed=sealed, created_at=now)
     session.add(key)
     session.flush()
@@ -84,5 +84,6 @@ def label(text: str) -> str:
     return f"{text[:shown]}...{text[-shown:]}"
 
 
-def _place(id: str, account_id: str) -> Place:
+def place(id: str, account_id: str) -> Place:
+    """Where an account's key is sealed."""
     return Place(table="provider_key", column="sealed", row_id=id, account_id=account_id)

@@ -98,6 +98,8 @@ class Link(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint("purpose IN ('verify', 'reset', 'invite', 'email', 'sign_in')", name="link_purpose"),
         Index("link_account", "account_id"),
+        Index("link_email", "email"),
+        Index("link_person", "person_id"),
         Index("link_expires", "expires_at"),
         _options("session"),
     )

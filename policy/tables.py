@@ -35,7 +35,8 @@ class Key(SQLModel, table=True):
 
     `hash` is the key's plain SHA-256, under which clients know it: at 238 random bits nothing can be guessed from it. Keys that are
     older than the column have none and are known by their id. A key with `disabled_at` may be enabled again, a revoked one never.
-    `data_policy` is JSON of what this key asks of providers beyond its account (`data_collection`, `zdr`, `region`).
+    `data_policy` is JSON of what this key asks of providers beyond its account (`data_collection`, `zdr`, `region`). `pepper` names the
+    pepper that `digest` is under, None where nobody has looked since the column came.
     """
 
     __tablename__ = "key"
@@ -62,6 +63,7 @@ class Key(SQLModel, table=True):
     expires_at: int | None = Field(default=None, sa_type=BIG)
     logging: str | None = Field(default=None, sa_type=Text)
     data_policy: str | None = Field(default=None, sa_type=Text)
+    pepper: str | None = Field(default=None, sa_type=Text)
     disabled_at: int | None = Field(default=None, sa_type=BIG)
     revoked_at: int | None = Field(default=None, sa_type=BIG)
     created_at: int = Field(sa_type=BIG)

@@ -1,13 +1,14 @@
 """Seals secrets for the database with AES-256-GCM: what was sealed for one place and one account opens nowhere else.
 
-A sealed text is `v1:` + base64url(96-bit nonce + ciphertext + 128-bit tag). The key is the account's own, derived from TOLLWAY_SECRET_KEY;
-the place (table, column, row, account) is authenticated, so a sealed text that is moved to another row does not open there. A random
+A sealed text is `v1:` + base64url(96-bit nonce + ciphertext + 128-bit tag). The key is the account's own, derived from
+TOLLWAY_SECRET_KEY; what was sealed under a secret before it still opens.
+The place (table, column, row, account) is authenticated, so a sealed text that is moved to another row does not open there. A random
 nonce is safe for 2^32 texts per account (NIST SP 800-38D, 8.3), far more than its bounds allow.
 """
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -37,16 +38,33 @@ def seal(text: str, place: Place, *, secret: str, random_bytes: Callable[[int], 
     return VERSION + base64.urlsafe_b64encode(nonce + sealed).decode()
 
 
-def unseal(sealed: str, place: Place, *, secret: str) -> str:
-    """SealBroken for a text that was changed, stands elsewhere, belongs to another account or was sealed under another secret."""
+def unseal(sealed: str, place: Place, *, secrets: Sequence[str]) -> str:
+    """`secrets`: TOLLWAY_SECRET_KEY and those before it, which are tried in turn.
+
+    SealBroken for a text that was changed, stands elsewhere, belongs to another account or was sealed under another secret.
+    """
+    for secret in secrets:
+        if (text := _opened(sealed, place, secret)) is not None:
+            return text
+    raise SealBroken(place.table) from None
+
+
+def resealed(sealed: str, place: Place, *, secrets: Sequence[str], random_bytes: Callable[[int], bytes]) -> str | None:
+    """The same text sealed under the first of the secrets; None if it is already. SealBroken."""
+    if _opened(sealed, place, secrets[0]) is not None:
+        return None
+    return seal(unseal(sealed, place, secrets=secrets[1:]), place, secret=secrets[0], random_bytes=random_bytes)
+
+
+def _opened(sealed: str, place: Place, secret: str) -> str | None:
     version, raw = sealed[: len(VERSION)], sealed[len(VERSION) :]
     if version != VERSION:
-        raise SealBroken(place.table)
+        return None
     try:
         whole = base64.b64decode(raw.encode(), altchars=b"-_", validate=True)
         return _cipher(place, secret).decrypt(whole[:NONCE_BYTES], whole[NONCE_BYTES:], _bound_to(place)).decode()
     except (InvalidTag, binascii.Error, ValueError):
-        raise SealBroken(place.table) from None
+        return None
 
 
 def _cipher(place: Place, secret: str) -> AESGCM:

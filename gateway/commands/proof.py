@@ -15,7 +15,7 @@ from metering.money import now_ms
 from metering.notary import Notary
 from metering.proof import Checked
 from metering.signing import Signer
-from policy import keys
+from policy import audit, keys
 
 
 @click.command("check-proof")
@@ -49,7 +49,7 @@ def ledger_checkpoint(as_json: bool) -> None:
 
 async def make_checkpoint(settings: Settings) -> dict[str, Any]:
     async with migrated(settings) as database:
-        notary = Notary(database, Signer(keys.derive(settings.secret_key, "ledger-checkpoints")))
+        notary = Notary(database, Signer(keys.derive(settings.secret_key, "ledger-checkpoints")), beside=audit.head)
         await workers.checkpoint(database, notary, rows_max=sealer.rows_max(settings.database_url), clock=now_ms)
         made, _ = await notary.checkpoint(now=now_ms())
     fields = ("day", "accounts", "root", "public_key", "signature")

@@ -21,7 +21,7 @@ from metering.database import Database
 from metering.ledger import Ledger
 from metering.notary import Notary
 from metering.signing import Signer
-from policy import keys
+from policy import audit, keys
 
 RECOVER_EVERY_SECONDS: Final = 5.0
 
@@ -38,7 +38,7 @@ async def _work(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
     async with migrated(settings) as database:
-        notary = Notary(database, Signer(keys.derive(settings.secret_key, "ledger-checkpoints")))
+        notary = Notary(database, Signer(keys.derive(settings.secret_key, "ledger-checkpoints")), beside=audit.head)
         chores = everyday(database, notary, rows_max=sealer.rows_max(settings.database_url))
         running = Chores(database, (*chores, *_recovery(settings, database)))
         running.start()

@@ -17,6 +17,7 @@ from metering.money import now_ms
 from policy import audit, budgets, invitations, links, members, people
 from policy.audit import Deed
 from policy.errors import InvalidField
+from policy.letters import Letter
 from policy.people_tables import AccountProfile, Link
 from policy.tables import ROLES, Member, Project
 
@@ -57,6 +58,8 @@ async def invite(request: Plain) -> Response[str]:
         await at.database.write(audit.noted, _deed(visitor, "member.invite", id, role=form.role), now, work)
     except InvalidField as error:
         return await _shown(request, visitor, problem=str(error), status=400)
+    words = {"inviter": visitor.person.name or visitor.person.email, "account": visitor.membership.name, "role": form.role}
+    at.people.send(Letter(kind="invite", to=email, token=token, words=words))
     return await _shown(request, visitor, link=f"{at.settings.origin}/link/invite?token={token}", email=email)
 
 

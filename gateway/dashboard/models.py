@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from litestar import Response, get
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 
 from gateway.api.endpoints import model_endpoints
 from gateway.api.model_filters import SORTS, filters
@@ -20,7 +20,7 @@ FILTERS: Final = ("q", "providers", "model_authors", "input_modalities", "region
 
 
 @get("/models", include_in_schema=False)
-async def show_models(request: Plain, start: int = 0) -> Response[str]:
+async def show_models(request: Plain, start: FromQuery[int] = 0) -> Response[str]:
     """Filters stand in the address, by the names of `GET /v1/models`; an empty one is none."""
     at: Services = request.app.state.services
     given = {name: value for name in FILTERS if (value := request.query_params.get(name, "").strip())}

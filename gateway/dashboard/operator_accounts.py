@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery
 from sqlmodel import Session
 
 from gateway.commands.running import moment
@@ -41,7 +41,7 @@ class ReasonForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get(HERE, include_in_schema=False)
-async def show_accounts(request: Plain, q: str = "", after: str = "") -> Response[str]:
+async def show_accounts(request: Plain, q: FromQuery[str] = "", after: FromQuery[str] = "") -> Response[str]:
     visitor = await operator_of(request)
     at: Services = request.app.state.services
     q, after = q.strip()[:200], after[:100]

@@ -4,6 +4,7 @@ import time
 from typing import Final
 
 from litestar import Response, get, post
+from litestar.params import FromQuery
 
 from gateway.dashboard.form import Nothing, posted_by_operator
 from gateway.dashboard.page import page
@@ -42,7 +43,7 @@ async def verify_ledger(request: Plain) -> Response[str]:
 
 
 @get("/operator/audit", include_in_schema=False)
-async def show_audit(request: Plain, account: str = "", before: int = NEWEST) -> Response[str]:
+async def show_audit(request: Plain, account: FromQuery[str] = "", before: FromQuery[int] = NEWEST) -> Response[str]:
     visitor = await operator_of(request)
     at: Services = request.app.state.services
     account = account.strip()[:100] if account.isprintable() else ""

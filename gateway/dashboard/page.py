@@ -43,7 +43,7 @@ def page(
     """`visitor` None: somebody who is not signed in. `notice` and `problem` are texts that stand above the page."""
     shown = {"visitor": visitor, "when": clock(visitor.person.time_zone if visitor else "UTC"), "notice": None, "problem": None, **values}
     text = _TEMPLATES.get_template(template).render(shown)
-    return Response(text, status_code=status, media_type="text/html; charset=utf-8", headers={**HEADERS, **(headers or {})})
+    return Response(text, status_code=status, media_type="text/html", headers={**HEADERS, **(headers or {})})
 
 
 def noticed(request: Request[Any, Any, Any]) -> str | None:

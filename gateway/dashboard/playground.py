@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Response, get, post
+from litestar.params import FromQuery
 
 from gateway.api.offers import offers
 from gateway.dashboard.form import Nothing, posted
@@ -30,7 +31,7 @@ class PromptForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get(HERE, include_in_schema=False)
-async def show_playground(request: Plain, model: str = "tollway/echo") -> Response[str]:
+async def show_playground(request: Plain, model: FromQuery[str] = "tollway/echo") -> Response[str]:
     visitor = await visitor_of(request, "playground.use")
     return _shown(request, visitor, form=PromptForm(prompt="", model=model[:200]))
 

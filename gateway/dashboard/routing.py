@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Response, get, post
+from litestar.params import FromQuery
 from sqlmodel import Session
 
 from gateway.api.explain import read_asked
@@ -49,7 +50,7 @@ class DocumentForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @get(HERE, include_in_schema=False)
-async def show_routing(request: Plain, model: str = "", provider: str = "") -> Response[str]:
+async def show_routing(request: Plain, model: FromQuery[str] = "", provider: FromQuery[str] = "") -> Response[str]:
     visitor = await visitor_of(request, "routing.read")
     return await _shown(request, visitor, model=model, provider=provider)
 

@@ -11,10 +11,12 @@ import metering.errors
 import policy.errors
 import providers.errors
 from gateway.errors import TYPES, BadRequest, Busy, Problem, problem, provider_problem
+from gateway.oidc import Unreachable
 from metering.errors import DatabaseUnavailable, InsufficientCredits, LedgerBusy, MeteringError, UnknownAccount
 from policy.errors import (
     AlreadyAsked,
     Forbidden,
+    InvalidField,
     InvalidKey,
     InvalidOwnKey,
     InvalidPreferences,
@@ -26,11 +28,14 @@ from policy.errors import (
     NoEndpoint,
     PolicyError,
     SealBroken,
+    SignInRefused,
+    TooManyAttempts,
     Unauthenticated,
     UnknownModel,
     UnknownPreset,
     WrongState,
 )
+from policy.sign_in import Unconfirmed
 from providers.content import Content
 from providers.errors import (
     ConnectFailed,
@@ -55,6 +60,11 @@ EXAMPLES: dict[type[Exception], tuple[Exception, int]] = {
     InvalidRules: (InvalidRules("zdr: no"), 400),
     InvalidOwnKey: (InvalidOwnKey("key", "no"), 400),
     InvalidKey: (InvalidKey("name", "no"), 400),
+    InvalidField: (InvalidField("password", "no"), 400),
+    SignInRefused: (SignInRefused("no"), 401),
+    Unconfirmed: (Unconfirmed(None), 401),
+    Unreachable: (Unreachable("no JSON"), 401),
+    TooManyAttempts: (TooManyAttempts(7), 429),
     InvalidPrivacy: (InvalidPrivacy("logging: no"), 400),
     WrongState: (WrongState("closing", "no"), 409),
     SealBroken: (SealBroken("provider_key"), 500),

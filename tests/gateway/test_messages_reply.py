@@ -49,7 +49,7 @@ async def told(*events: dict[str, Any], stops: tuple[str, ...] = (), fails: Prob
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    reply = MessagesStream(Writer(send), stops)
+    reply = MessagesStream(Writer(send, request_id="req_1"), stops)
     for each in events:
         await reply.events([each])
     if fails is None:
@@ -277,7 +277,7 @@ async def test_before_the_answer_an_error_has_its_status_and_anthropics_type(sta
     assert found == status
     assert json.loads(body) == {
         "type": "error", "error": {"type": kind, "message": "No.", "error_type": "x"}, "metadata": {"error_type": "x", "param": "model"},
-        "request_id": None,
+        "request_id": "req_1",
     }  # fmt: skip
 
 

@@ -236,6 +236,7 @@ def test_a_preset_is_put_in() -> None:
     [
         ({"store": True}, ("store",)),
         ({"store": False}, ()),
+        *(({"service_tier": tier}, ("service_tier",)) for tier in ("flex", "priority", "scale")),
         ({"truncation": "auto"}, ("truncation",)),
         ({"max_tool_calls": 3}, ("max_tool_calls",)),
         ({"context_management": [{"type": "compaction"}]}, ("context_management",)),

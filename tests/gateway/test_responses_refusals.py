@@ -107,7 +107,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"reasoning": "high"}, "reasoning"),
     ({"metadata": {"a": 1}}, "metadata[...]"),
     ({"user": 5}, "user"),
-    ({"service_tier": "flex"}, "service_tier"),
+    ({"service_tier": "fastest"}, "service_tier"),
     ({"store": "yes"}, "store"),
     ({"background": "yes"}, "background"),
     ({"truncation": "some"}, "truncation"),

@@ -74,6 +74,14 @@ def test_a_number_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPa
             ({"BYOK_FEE_PERCENT": text}, "TOLLWAY_BYOK_FEE_PERCENT")
             for text in ("-1", "100.01", "101", "999", "1000", "5.125", "5.", ".5", "5%", "1e1", "+5", "5,5", "nan", "\u0665")
         ),
+        ({"SHARING_DISCOUNT_PERCENT": "100.01"}, "TOLLWAY_SHARING_DISCOUNT_PERCENT"),
+        ({"SHARING_DISCOUNT_PERCENT": "-1"}, "TOLLWAY_SHARING_DISCOUNT_PERCENT"),
+        ({"SMTP_URL": "mail.example.com"}, "TOLLWAY_SMTP_URL"),
+        ({"MAIL_FROM": "a@b.c\nBcc: d@e.f"}, "TOLLWAY_MAIL_FROM"),
+        ({"MAIL_FROM": "Tollway"}, "TOLLWAY_MAIL_FROM"),
+        ({"TRUSTED_PROXIES": "10.0.0.0/99"}, "TOLLWAY_TRUSTED_PROXIES"),
+        ({"OIDC_ISSUER": "https://id.example.com"}, "TOLLWAY_OIDC_CLIENT_ID"),
+        ({"OIDC_ISSUER": "http://id.example.com", "OIDC_CLIENT_ID": "a", "OIDC_CLIENT_SECRET": "b"}, "TOLLWAY_OIDC_ISSUER"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], word: str) -> None:
@@ -132,6 +140,22 @@ def test_provider_keys_are_trimmed_and_empty_ones_are_no_keys(monkeypatch: pytes
     assert Settings.load().provider_keys({"ONE_API_KEY", "TWO_API_KEY", "THREE_API_KEY"}) == {"ONE_API_KEY": "k"}
 
 
+def test_the_secrets_are_the_present_one_and_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load(secret_key=SECRET).secrets == (SECRET,)
+    older = ["a" * 32, "b" * 32, "c" * 32]
+    monkeypatch.setenv("TOLLWAY_SECRET_KEY_PREVIOUS", f" {older[0]} ,{older[1]},{older[2]},")
+    assert Settings.load(secret_key=SECRET).secrets == (SECRET, *older)
+    assert older[1] not in repr(Settings.load(secret_key=SECRET))
+
+
+@pytest.mark.parametrize("previous", ["short", SECRET, f"{'a' * 32},{'a' * 32}", ",".join(letter * 32 for letter in "abcd")])
+def test_secrets_that_cannot_be_the_ones_before_are_refused_without_quoting_one(monkeypatch: pytest.MonkeyPatch, previous: str) -> None:
+    monkeypatch.setenv("TOLLWAY_SECRET_KEY_PREVIOUS", previous)
+    with pytest.raises(ValueError, match="TOLLWAY_SECRET_KEY_PREVIOUS must") as refused:
+        Settings.load(secret_key=SECRET)
+    assert previous not in str(refused.value)
+
+
 def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_API_KEY", "provider-key")
     shown = repr(Settings.load(secret_key=SECRET, database_url="postgresql://u:password@h/d", redis_url="redis://:password@h/0"))
@@ -144,6 +168,7 @@ def test_no_secret_shows_when_settings_are_printed(monkeypatch: pytest.MonkeyPat
     ("text", "bps"),
     [("0", 0), ("5", 500), (" 5.2 ", 520), ("5.25", 525), ("0.01", 1), ("0.10", 10), ("05", 500), ("100", 10_000), ("100.00", 10_000)],
 )
-def test_the_fee_on_own_keys_is_read_exactly(monkeypatch: pytest.MonkeyPatch, text: str, bps: int) -> None:
+def test_the_fee_on_own_keys_and_the_discount_are_read_exactly(monkeypatch: pytest.MonkeyPatch, text: str, bps: int) -> None:
     monkeypatch.setenv("TOLLWAY_BYOK_FEE_PERCENT", text)
-    assert Settings.load().byok_fee_bps == bps
+    monkeypatch.setenv("TOLLWAY_SHARING_DISCOUNT_PERCENT", text)
+    assert (Settings.load().byok_fee_bps, Settings.load().sharing_discount_bps) == (bps, bps)

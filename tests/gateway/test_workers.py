@@ -222,10 +222,12 @@ def test_chores_are_on_or_off() -> None:
 async def test_every_chore_has_its_turn(database: Database) -> None:
     assert [chore.name for chore in everyday(database, Notary(database, SIGNER), rows_max=1)] == [
         "seal",
+        "usage",
         "checkpoint",
         "expiry",
         "content",
         "account",
         "retention",
+        "rights",
         "idempotency",
     ]

@@ -25,9 +25,14 @@ PEPPER = keys.derive("a-secret-for-tests-of-40-characters-long", "key-pepper")
 
 
 class Counting(Sqlite):
-    """A database that knows how often it was read."""
+    """A database that knows how often it was read and written."""
 
     reads = 0
+    writes = 0
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.writes += 1
+        return await super().write(work, *args, **kwargs)
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         self.reads += 1
@@ -95,6 +100,24 @@ async def test_an_unknown_key_costs_one_look_a_second_and_a_malformed_one_none(d
         with pytest.raises(Unauthenticated):
             await callers.identify(guess, NOW)
     assert database.reads == 1
+
+
+async def test_with_older_peppers_an_unknown_key_still_costs_one_look_a_second_and_nothing_is_written(database: Counting) -> None:
+    callers = Callers(database, PEPPER, older=(b"a" * 32, b"b" * 32, b"c" * 32))
+    unknown, written = keys.generate(secrets.randbelow), database.writes
+    for _ in range(50):
+        with pytest.raises(Unauthenticated):
+            await callers.identify(unknown, NOW)
+    assert (database.reads, database.writes) == (1, written)
+
+
+async def test_a_key_of_an_older_pepper_is_written_once_and_then_as_cheap_as_any(database: Counting) -> None:
+    token = await new_key(database)
+    callers = Callers(database, b"n" * 32, older=(PEPPER,))
+    written = database.writes
+    for later in (0, 1, FRESH_MS, 5 * FRESH_MS):
+        assert (await callers.identify(token, NOW + later)).key_id == "key_1"
+    assert (database.reads, database.writes - written) == (3, 1)
 
 
 async def test_a_key_made_a_moment_ago_works_within_a_second_of_being_refused(database: Counting, callers: Callers) -> None:

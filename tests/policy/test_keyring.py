@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +22,8 @@ def numbered(size: int) -> bytes:
     return next(_numbers).to_bytes(size)
 
 
-def ring(setting: str = "", secret: str = SECRET) -> Keyring:
-    return keyring(setting, secret, numbered)
+def ring(setting: str = "", *secrets: str) -> Keyring:
+    return keyring(setting, secrets or (SECRET,), numbered)
 
 
 def test_a_wrapped_key_opens_at_its_place_and_nowhere_else() -> None:
@@ -52,7 +53,7 @@ def test_a_new_current_key_wraps_and_the_old_ones_still_open() -> None:
     before, after = ring(f"old:{OLD}"), ring(f"new:{NEW}, old:{OLD}")
     old, new = before.wrap(KEY, PLACE), after.wrap(KEY, PLACE)
     assert (after.unwrap(old, PLACE), after.unwrap(new, PLACE)) == (KEY, KEY)
-    assert (after.is_current(old), after.is_current(new), before.is_current(old)) == (False, True, True)
+    assert (after.is_current(old, PLACE), after.is_current(new, PLACE), before.is_current(old, PLACE)) == (False, True, True)
     with pytest.raises(SealBroken):
         before.unwrap(new, PLACE)
 
@@ -61,7 +62,7 @@ def test_a_lost_key_opens_nothing_that_it_wrapped() -> None:
     with pytest.raises(SealBroken):
         ring(f"new:{NEW}").unwrap(ring(f"old:{OLD}").wrap(KEY, PLACE), PLACE)
     with pytest.raises(SealBroken):
-        ring(secret="t" * 40).unwrap(ring().wrap(KEY, PLACE), PLACE)
+        ring("", "t" * 40).unwrap(ring().wrap(KEY, PLACE), PLACE)
 
 
 def test_a_name_is_not_a_key() -> None:
@@ -73,8 +74,32 @@ def test_what_the_derived_key_wrapped_opens_after_a_first_key_was_set() -> None:
     derived = ring().wrap(KEY, PLACE)
     after = ring(f"first:{NEW}")
     assert after.unwrap(derived, PLACE) == KEY
-    assert not after.is_current(derived)
+    assert not after.is_current(derived, PLACE)
     assert after.current == "first"
+
+
+def test_a_derived_key_of_an_older_secret_still_opens_and_is_known_for_an_old_one() -> None:
+    old, between, after = ring().wrap(KEY, PLACE), ring("", "n" * 40, SECRET), ring("", "n" * 40)
+    assert between.unwrap(old, PLACE) == KEY
+    assert not between.is_current(old, PLACE)
+    new = between.wrap(KEY, PLACE)
+    assert between.is_current(new, PLACE)
+    assert after.unwrap(new, PLACE) == KEY
+    assert not between.is_current(new, PLACE + b"0"), "what does not open here is not current here"
+    with pytest.raises(SealBroken):
+        after.unwrap(old, PLACE)
+
+
+def test_a_key_may_stand_in_a_file_where_a_kms_puts_it(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{NEW}\n")
+    assert ring(f"kms:file:{file},old:{OLD}").unwrap(ring(f"kms:{NEW}").wrap(KEY, PLACE), PLACE) == KEY
+    file.write_text("no key at all")
+    with pytest.raises(ValueError, match="TOLLWAY_CONTENT_KEYS must be name:key") as refused:
+        ring(f"kms:file:{file}")
+    assert "no key at all" not in str(refused.value)
+    with pytest.raises(ValueError, match=r"TOLLWAY_CONTENT_KEYS must name a file that can be read: .*absent: No such file"):
+        ring(f"kms:file:{tmp_path / 'absent'}")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,15 @@ def test_no_opt_in_implies_prompt_logs() -> None:
         assert [other for other in flags if getattr(choice, other)] == [name]
 
 
+def test_whatever_the_other_opt_ins_prompt_logs_follow_their_own_word_alone() -> None:
+    flags = [name for name, value in msgspec.to_builtins(DEFAULT).items() if value is False]
+    combinations = [dict(zip(flags, values, strict=True)) for values in product((False, True), repeat=len(flags))]
+    assert len(combinations) == 2**5
+    for chosen, logging, level in product(combinations, LEVELS, LEVELS):
+        choice = merged(DEFAULT, {**chosen, "logging": logging})
+        assert kept(choice, level) is (logging == level == "full"), chosen
+
+
 def test_only_the_chosen_keys_are_kept() -> None:
     choice = merged(FULL, {"keys": ["key_1", "key_2"]})
     assert [id for id in ("key_1", "key_2", "key_3", "") if kept(choice, key_id=id)] == ["key_1", "key_2"]

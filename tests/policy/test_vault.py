@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from policy.errors import SealBroken
 from policy.keys import derive
 from policy.own_keys import Sealed, label
-from policy.vault import NONCE_BYTES, Place, seal, unseal
+from policy.vault import NONCE_BYTES, Place, resealed, seal, unseal
 
 SECRET = "s" * 32
 TEXT = "sk-canary-5c1e-of-a-customer"
@@ -29,7 +29,7 @@ def sealed(text: str = TEXT, place: Place = HOME, secret: str = SECRET, nonce: i
 
 @given(st.text(max_size=600), st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES))
 def test_what_was_sealed_opens_again(text: str, nonce: bytes) -> None:
-    assert unseal(seal(text, HOME, secret=SECRET, random_bytes=lambda size: nonce[:size]), HOME, secret=SECRET) == text
+    assert unseal(seal(text, HOME, secret=SECRET, random_bytes=lambda size: nonce[:size]), HOME, secrets=(SECRET,)) == text
 
 
 @pytest.mark.parametrize(
@@ -38,19 +38,32 @@ def test_what_was_sealed_opens_again(text: str, nonce: bytes) -> None:
 )
 def test_it_opens_in_no_other_place(elsewhere: dict[str, str]) -> None:
     with pytest.raises(SealBroken):
-        unseal(sealed(), msgspec.structs.replace(HOME, **elsewhere), secret=SECRET)
+        unseal(sealed(), msgspec.structs.replace(HOME, **elsewhere), secrets=(SECRET,))
 
 
 def test_places_that_are_joined_alike_are_still_different() -> None:
     one = Place(table="a", column="b|c", row_id="d", account_id="acc")
     two = Place(table="a|b", column="c", row_id="d", account_id="acc")
     with pytest.raises(SealBroken):
-        unseal(sealed(place=one), two, secret=SECRET)
+        unseal(sealed(place=one), two, secrets=(SECRET,))
 
 
 def test_it_opens_under_no_other_secret() -> None:
     with pytest.raises(SealBroken):
-        unseal(sealed(), HOME, secret="t" * 32)
+        unseal(sealed(), HOME, secrets=("t" * 32,))
+
+
+def test_after_a_rotation_it_still_opens_and_is_sealed_again_once() -> None:
+    new = "n" * 32
+    assert unseal(sealed(), HOME, secrets=(new, "t" * 32, SECRET)) == TEXT
+    again = resealed(sealed(), HOME, secrets=(new, SECRET), random_bytes=lambda size: bytes(size))
+    assert again is not None
+    assert unseal(again, HOME, secrets=(new,)) == TEXT
+    assert resealed(again, HOME, secrets=(new, SECRET), random_bytes=lambda size: bytes(size)) is None
+    with pytest.raises(SealBroken):
+        unseal(again, HOME, secrets=(SECRET,))
+    with pytest.raises(SealBroken):
+        resealed(sealed(), HOME, secrets=(new, "t" * 32), random_bytes=lambda size: bytes(size))
 
 
 @pytest.mark.parametrize("at", range(NONCE_BYTES + len(TEXT) + 16))
@@ -58,18 +71,18 @@ def test_a_changed_byte_anywhere_breaks_it(at: int) -> None:
     raw = bytearray(base64.urlsafe_b64decode(sealed()[3:]))
     raw[at] ^= 1
     with pytest.raises(SealBroken):
-        unseal("v1:" + base64.urlsafe_b64encode(raw).decode(), HOME, secret=SECRET)
+        unseal("v1:" + base64.urlsafe_b64encode(raw).decode(), HOME, secrets=(SECRET,))
 
 
 @pytest.mark.parametrize("text", ["", "v1:", "v1:AAAA", "v1:é", "v1:====", "v2:" + "A" * 80, "plain", "v1:" + "A" * 80, "v1:\x00"])
 def test_what_is_no_sealed_text_is_the_same_error(text: str) -> None:
     with pytest.raises(SealBroken):
-        unseal(text, HOME, secret=SECRET)
+        unseal(text, HOME, secrets=(SECRET,))
 
 
 def test_the_version_is_part_of_what_must_be_right() -> None:
     with pytest.raises(SealBroken):
-        unseal("v2:" + sealed()[3:], HOME, secret=SECRET)
+        unseal("v2:" + sealed()[3:], HOME, secrets=(SECRET,))
 
 
 def test_neither_the_sealed_text_nor_an_error_shows_the_secret() -> None:
@@ -77,7 +90,7 @@ def test_neither_the_sealed_text_nor_an_error_shows_the_secret() -> None:
     assert TEXT.encode() not in base64.urlsafe_b64decode(sealed()[3:])
     for text in (sealed()[:-8] + "AAAAAAA=", sealed(TEXT + "x")):
         with pytest.raises(SealBroken) as caught:
-            unseal(text, msgspec.structs.replace(HOME, row_id="pk_2"), secret=SECRET)
+            unseal(text, msgspec.structs.replace(HOME, row_id="pk_2"), secrets=(SECRET,))
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
         assert TEXT not in repr(caught.value) + str(caught.value)
@@ -91,10 +104,10 @@ def test_two_seals_of_one_text_differ() -> None:
 def test_the_keys_of_a_caller_hide_in_their_repr_and_open_by_id() -> None:
     keys = Sealed((("pk_1", sealed()),))
     assert repr(keys) == "Sealed(<1 keys>)"
-    assert keys.open("pk_1", "acc_1", secret=SECRET) == TEXT
+    assert keys.open("pk_1", "acc_1", secrets=(SECRET,)) == TEXT
     for id, account in (("pk_2", "acc_1"), ("pk_1", "acc_2")):
         with pytest.raises(SealBroken):
-            keys.open(id, account, secret=SECRET)
+            keys.open(id, account, secrets=(SECRET,))
 
 
 @pytest.mark.parametrize(

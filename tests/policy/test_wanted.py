@@ -11,6 +11,7 @@ from policy import route, rules
 from policy.errors import InvalidPreferences, ModelDeprecated, NoEndpoint, UnknownModel, UnknownPreset
 from policy.route import draw_of
 from policy.stats import Stats
+from providers.catalog import bare_names
 from tests.policy.routing import catalog, endpoint, plan, request, slugs, steady, usd
 
 FAST = [endpoint("dear", price=usd(3)), endpoint("cheap", price=usd(1)), endpoint("free", price=usd(0))]
@@ -43,6 +44,26 @@ def test_an_unknown_suffix_or_model_is_refused(name: str) -> None:
     with pytest.raises(UnknownModel) as caught:
         plan(request(name), *FAST)
     assert caught.value.close == (["acme/fast"] if "acme" in name else [])
+
+
+@pytest.mark.parametrize(("name", "served"), [("fast", 3), ("fast:free", 1)])
+def test_a_model_can_be_named_without_its_company(name: str, served: int) -> None:
+    offered = catalog(*FAST, endpoint("slow", "acme/slow"))
+    known = msgspec.structs.replace(offered, bare=bare_names(offered.models, offered.every_endpoint()))
+    for wanted in (request(name), request(name, models=("fast",)), request("fast:free", models=(name,))):
+        assert route.plan(wanted, known, keys=frozenset()).endpoints[0].model.id == "acme/fast"
+    assert len(route.plan(request(name), known, keys=frozenset()).endpoints) == served
+    for unknown in ("fas", "fast:nope", "fastest", "zeta/fast"):
+        with pytest.raises(UnknownModel):
+            route.plan(request(unknown), known, keys=frozenset())
+
+
+def test_a_name_of_two_models_is_refused_with_both() -> None:
+    offered = catalog(endpoint("one", "acme/fast"), endpoint("two", "zeta/fast"))
+    known = msgspec.structs.replace(offered, bare=bare_names(offered.models, offered.every_endpoint()))
+    with pytest.raises(UnknownModel) as caught:
+        route.plan(request("fast"), known, keys=frozenset())
+    assert caught.value.close == ["zeta/fast", "acme/fast"]
 
 
 def test_a_fallback_model_can_have_a_variant_of_its_own() -> None:

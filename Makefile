@@ -16,7 +16,7 @@ PROD := .venv/.prod
 DEV := .venv/.dev
 CLIENTS := .venv-clients/.installed
 
-.PHONY: help setup serve test check bench bench-ledger bench-translate prove prove-availability prove-canary prove-crash prove-crowd prove-fuzz prove-ledger prove-mutation prove-points lock
+.PHONY: help setup serve test check bench bench-ledger bench-pages bench-translate prove prove-availability prove-canary prove-crash prove-crowd prove-fuzz prove-ledger prove-mutation prove-points lock screenshots
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -27,8 +27,13 @@ setup: $(DEV) ## everything for development, into .venv, hash-locked
 serve: $(PROD) ## what is needed to run, then `tollway demo` (HOST=127.0.0.1 PORT=8080)
 	@exec env TOLLWAY_HOST=$(HOST) TOLLWAY_PORT=$(PORT) $(PY) -m gateway demo
 
-test: $(DEV) ## the whole suite; it starts the servers it needs (ARGS="-k money" narrows it)
+test: $(DEV) ## the whole suite; it starts the servers and the browser it needs (ARGS="-k money" narrows it)
+	@.ci/chromium
 	$(PY) -m pytest $(ARGS)
+
+screenshots: $(DEV) ## pictures of the pages, large and small, light and dark, into docs/screenshots (ARGS="--only overview")
+	@.ci/chromium
+	$(PY) -m tests.browser.screenshots $(ARGS)
 
 check: $(DEV) ## lint, format, types, import order, tidy rules, deploy files
 	$(PY) -m ruff check $(SOURCES)
@@ -43,6 +48,9 @@ bench: $(DEV) ## Tollway beside its peers, same upstream, same load (installs th
 
 bench-ledger: $(DEV) ## the ledger beside one transaction per step, on SQLite and on Postgres (ARGS="--seconds 10 --only postgres")
 	$(PY) -m benchmarks.ledger $(ARGS)
+
+bench-pages: $(DEV) ## how large and how quick every page is with 1,000,000 generations (ARGS="--only sqlite --write")
+	$(PY) -m benchmarks.pages $(ARGS)
 
 bench-translate: $(DEV) ## what translation costs beside a plain relay, per event and per request, for every dialect and client API
 	$(PY) -m benchmarks.translate $(ARGS)

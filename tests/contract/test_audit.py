@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from metering.database import Database
+from metering.notary import Notary
+from metering.signing import Signer
 from policy import audit
 from policy.audit import Deed
 from tests import books
 
 DAY = 86_400_000
+SIGNER = Signer(b"s" * 32)
 
 
 @pytest.fixture
@@ -73,3 +76,48 @@ async def test_what_is_too_old_leaves_at_the_front_and_the_rest_is_still_whole(d
     assert await broken(database) == []
     await books.sql(migrated_database_url, "DELETE FROM audit WHERE seq = 5")
     assert await broken(database) == ["1 deeds are missing before number 6"]
+
+
+async def cut(database: Database, *public_keys: str) -> list[str]:
+    return await database.read(lambda session: list(audit.cut(session, public_keys or (SIGNER.public_key,))))
+
+
+@pytest.fixture
+async def signed(database: Database) -> Database:
+    """Five deeds, of which the day's checkpoint knows four."""
+    await record(database, 4)
+    assert await cut(database) == [], "without a checkpoint nobody can know"
+    await Notary(database, SIGNER, beside=audit.head).checkpoint(now=books.START)
+    await database.write(audit.record, Deed(actor="key_1", action="key.create", account_id="acc"), now=books.START)
+    return database
+
+
+async def test_an_end_that_was_cut_off_shows_by_the_signed_checkpoint(signed: Database, migrated_database_url: str) -> None:
+    assert await cut(signed) == []
+    await drop_trigger(migrated_database_url)
+    await books.sql(migrated_database_url, "DELETE FROM audit WHERE seq > 3")
+    assert await broken(signed) == [], "the chain alone does not show it"
+    [found] = await cut(signed)
+    assert found.startswith("number 4 is missing")
+    await record(signed, 2)
+    assert await broken(signed) == []
+    [found] = await cut(signed)
+    assert "written anew" in found
+
+
+@pytest.mark.parametrize("change", ["beside_seq = 3", "beside_hash = root", "beside_signature = signature", "beside_hash = NULL"])
+async def test_a_checkpoint_that_was_changed_vouches_for_nothing(signed: Database, migrated_database_url: str, change: str) -> None:
+    await books.sql(migrated_database_url, f"UPDATE signed_checkpoint SET {change}")
+    [found] = await cut(signed)
+    assert "is not signed by this installation" in found
+
+
+async def test_only_this_installations_keys_sign_old_ones_included(signed: Database) -> None:
+    assert await cut(signed, "0" * 64, SIGNER.public_key) == []
+    [found] = await cut(signed, "0" * 64)
+    assert "is not signed by this installation" in found
+
+
+async def test_a_signed_end_that_has_gone_with_its_days_is_not_missed(signed: Database) -> None:
+    assert await signed.write(audit.prune, until=books.START + 10 * DAY) == 4
+    assert await cut(signed) == []

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from metering.database import Database
-from policy import account_privacy, content_store
+from policy import account_privacy, content_store, resealing
 from policy.content_store import BYTES_MAX, DAY_MS, DELETED_AT_ONCE, Receipt
 from policy.errors import InvalidPrivacy, SealBroken
 from policy.keyring import Keyring
@@ -91,6 +91,29 @@ async def test_nothing_is_stored_for_an_account_that_has_not_chosen_full(
     assert not await store.put("gen-1")
     assert await store.sql("SELECT * FROM content") == []
     assert await store.keys() == [], "not even a key is made"
+
+
+@pytest.mark.parametrize("logging", ["metadata", "full"])
+async def test_with_every_combination_of_the_other_opt_ins_content_is_stored_iff_its_own_flag_is_on(store: Store, logging: Any) -> None:
+    flags = ("chat_history", "traces_with_content", "evaluation_sets", "memories", "product_improvement")
+    await store.choose(logging=logging)
+    before = await everything(store)
+    for number, values in enumerate(itertools.product((False, True), repeat=len(flags))):
+        await store.choose(**dict(zip(flags, values, strict=True)))
+        assert await store.put(f"gen-{number}") is (logging == "full"), values
+    assert len(await store.ids()) == (32 if logging == "full" else 0)
+    changed = {table for table, rows in (await everything(store)).items() if rows != before[table]}
+    assert changed == {"account_privacy", "privacy_change", *(("content", "content_key") if logging == "full" else ())}
+
+
+async def everything(store: Store) -> dict[str, str]:
+    """All rows of all tables."""
+    sqlite = store.url.startswith("sqlite")
+    names = (
+        "SELECT name FROM sqlite_master WHERE type = 'table'" if sqlite else "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    )
+    tables = [str(name) for (name,) in await store.sql(names)]
+    return {table: repr(sorted(map(repr, await store.sql(f'SELECT * FROM "{table}"')))) for table in tables}
 
 
 @pytest.mark.parametrize("level", ["none", "metadata"])
@@ -219,23 +242,28 @@ async def test_rotation_wraps_every_data_key_anew_and_leaves_the_contents_as_the
     both = Keyring({"two": b"2" * 32, "one": b"1" * 32}, numbered)
     assert await store.find("gen-0", ring=both) == ASKED
     before = await store.sql("SELECT * FROM content ORDER BY generation_id")
-    changed = await store.database.write(content_store.rewrap, both, both.is_current)
-    assert changed == content_store.PAGE_MAX + 21
-    assert await store.database.write(content_store.rewrap, both, both.is_current) == 0
+    assert await rewrapped(store, both) == content_store.PAGE_MAX + 21
+    assert await rewrapped(store, both) == 0
     assert await store.sql("SELECT * FROM content ORDER BY generation_id") == before
-    assert all(RING.is_current(wrapped) is False for (wrapped,) in await store.sql("SELECT wrapped FROM content_key"))
+    assert all(wrapped.startswith(b"two:") for (wrapped,) in await store.sql("SELECT wrapped FROM content_key"))
     only = Keyring({"two": b"2" * 32}, numbered)
     assert await store.find("gen-0", ring=only) == ASKED
     assert await store.find("gen-x", "other", ring=only) == ASKED
 
 
-async def test_a_rotation_that_lacks_a_key_changes_nothing(store: Store) -> None:
+async def test_a_rotation_that_lacks_a_key_changes_nothing_of_its_rows_and_names_them(store: Store) -> None:
     assert await store.put("gen-1")
     before = await store.sql("SELECT * FROM content_key")
     lost = Keyring({"two": b"2" * 32}, numbered)
-    with pytest.raises(SealBroken):
-        await store.database.write(content_store.rewrap, lost, lost.is_current)
+    [*_, kind] = resealing.kinds(("s" * 32,), lost, numbered)
+    counted = await resealing.walk(store.database, kind, write=True)
+    assert (counted.current, counted.rotated, counted.broken, counted.named) == (0, 0, 1, [f"content_keys: {DAY} of acc"])
     assert await store.sql("SELECT * FROM content_key") == before
+
+
+async def rewrapped(store: Store, ring: Keyring) -> int:
+    [*_, kind] = resealing.kinds(("s" * 32,), ring, numbered)
+    return (await resealing.walk(store.database, kind, write=True)).rotated
 
 
 async def test_content_goes_when_its_days_are_over_and_its_key_with_the_last_of_a_day(store: Store) -> None:

@@ -44,7 +44,7 @@ def ledger(database: Database) -> Ledger:
 
 
 def _wanted(key: bytes = b"key", body: bytes = b"{}", account_id: str = "acc", route: str = ROUTE) -> Claim:
-    return idempotency.claim_of(key, body, account_id=account_id, route=route, secret=SECRET)
+    return idempotency.claim_of(key, body, account_id=account_id, route=route, secrets=(SECRET,))
 
 
 async def _claim(

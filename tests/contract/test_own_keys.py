@@ -38,9 +38,9 @@ async def test_a_key_is_stored_sealed_and_opens_for_its_account_only(database: D
     assert (added.provider, added.label) == ("acme", "sk-...mer")
     [(provider, id, sealed)] = await database.read(own_keys.of, "acc")
     assert (provider, id) == ("acme", "pk_1")
-    assert Sealed(((id, sealed),)).open(id, "acc", secret=SECRET) == TEXT
+    assert Sealed(((id, sealed),)).open(id, "acc", secrets=(SECRET,)) == TEXT
     with pytest.raises(SealBroken):
-        Sealed(((id, sealed),)).open(id, "other", secret=SECRET)
+        Sealed(((id, sealed),)).open(id, "other", secrets=(SECRET,))
     rows = await books.sql(migrated_database_url, "SELECT * FROM provider_key")
     assert TEXT not in repr(rows)
 
@@ -103,7 +103,7 @@ async def test_the_shortest_and_the_longest_key_are_taken(database: Database, te
     await books.fund(database, "acc", 0)
     await _add(database, text=text)
     [(_, id, sealed)] = await database.read(own_keys.of, "acc")
-    assert Sealed(((id, sealed),)).open(id, "acc", secret=SECRET) == text
+    assert Sealed(((id, sealed),)).open(id, "acc", secrets=(SECRET,)) == text
 
 
 async def test_nobody_has_no_keys(database: Database) -> None:
@@ -133,7 +133,7 @@ async def test_a_caller_brings_its_keys_for_a_second(database: Database) -> None
     await _add(database)
     caller = await callers.identify(token, NOW + 1000)
     assert dict(caller.own_keys) == {"acme": "pk_1"}
-    assert caller.own_sealed.open("pk_1", "acc", secret=SECRET) == TEXT
+    assert caller.own_sealed.open("pk_1", "acc", secrets=(SECRET,)) == TEXT
     assert TEXT not in repr(caller)
     await _revoke(database, "pk_1")
     assert dict((await callers.identify(token, NOW + 2000)).own_keys) == {}

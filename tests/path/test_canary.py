@@ -28,6 +28,9 @@ FORMS = {
     "sha1": hashlib.sha1(WORD, usedforsecurity=False).hexdigest().encode(),
     "sha256": hashlib.sha256(WORD).hexdigest().encode(),
     "sha256 inside other digits": b"00ff" + hashlib.sha256(WORD).hexdigest().encode() + b"ab",
+    "sha256 in capitals": hashlib.sha256(WORD).hexdigest().upper().encode(),
+    "sha256 in base64 for addresses": base64.urlsafe_b64encode(hashlib.sha256(WORD).digest()),
+    "md5 in base64 for addresses": base64.urlsafe_b64encode(hashlib.md5(WORD, usedforsecurity=False).digest()),
     "sha256 in bytes": hashlib.sha256(WORD).digest(),
     "sha256 in base64": base64.b64encode(hashlib.sha256(WORD).digest()),
 }

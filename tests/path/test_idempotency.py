@@ -218,7 +218,7 @@ def test_a_large_body_is_recognised_too(quiet: Place, owner: Account, key: dict[
 def test_a_claim_whose_process_died_before_its_hold_passes_on_after_a_while(quiet: Place, owner: Account, key: dict[str, str]) -> None:
     body: dict[str, Json] = {"model": PLAIN, "messages": [{"role": "user", "content": PROMPT}]}
     claims = idempotency.claim_of(
-        key["Idempotency-Key"].encode(), json.dumps(body).encode(), account_id=owner.account_id, route="chat/completions", secret=SECRET
+        key["Idempotency-Key"].encode(), json.dumps(body).encode(), account_id=owner.account_id, route="chat/completions", secrets=(SECRET,)
     )
 
     async def left_behind(id: str, at: int) -> None:

@@ -1,25 +1,34 @@
 """The account's choice: nothing is kept unless it says so, what is kept is its own to read and to delete, and off means off at once."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import ROUND_FLOOR, Decimal
+from typing import Any
 
 import pytest
 
+from tests import books
 from tests.fakes.process import Fake
-from tests.path.client import Answer, ask, calling
-from tests.path.routes import MODELS, Crossing, crossing
+from tests.path.client import Answer, Line, ask, calling
+from tests.path.routes import MODELS, PRICES, Crossing, crossing
 
 SAID = "The answer that is kept."
 ASKED = "What may be kept?"
 SECONDS = 1.2
 """A change holds for every request by then."""
+STREAMS = 100
+OPT_INS = ("chat_history", "traces_with_content", "evaluation_sets", "memories", "product_improvement")
+DISCOUNT = "12.25"
+NANO = 10**9
 
 
 @pytest.fixture(scope="module", params=("sqlite", "postgres"))
 def place(request: pytest.FixtureRequest, fake: Fake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crossing]:
-    with crossing(request.param, fake, tmp_path_factory.mktemp("privacy"), request) as running:
+    settings = {"TOLLWAY_SHARING_DISCOUNT_PERCENT": DISCOUNT}
+    with crossing(request.param, fake, tmp_path_factory.mktemp("privacy"), request, **settings) as running:
         yield running
 
 
@@ -154,17 +163,94 @@ def test_the_account_deletes_one_a_span_or_all_and_the_receipt_counts(own: Cross
 
 def test_switching_off_stores_nothing_from_then_on_and_deletes_nothing(own: Crossing) -> None:
     choose(own, logging="full")
-    old = said(own)
-    for provider in ("cheap", "middle", "dear"):
-        own.fake.fault(f"one-{provider}", fault="slow-tokens", ms=30, text=" ".join(["word"] * 40))
-    with ThreadPoolExecutor(30) as pool, contextlib.ExitStack() as stack:
-        lines = [stack.enter_context(calling(own.tollway.port, own.account.key, MODELS[0], stream=True, max_tokens=100)) for _ in range(30)]
-        list(pool.map(lambda line: line.read_until(b'"content":"'), lines))
+    old, rows = said(own), stored(own)
+    with live(own, STREAMS):
         assert choose(own, wait=False, logging="metadata").status == 200
-        list(pool.map(lambda line: line.read_all(), lines))
+        assert kept(own) == [old], "none had ended by then"
     time.sleep(0.3)
     assert kept(own) == [old]
+    assert stored(own) == rows, "old rows are the same to the byte"
     assert own.send("GET", f"generation/content?id={old}").json["data"]["output"]["completion"] == SAID
+
+
+def test_a_deletion_during_live_streams_takes_what_there_is_and_no_key_of_what_comes(own: Crossing) -> None:
+    choose(own, logging="full")
+    old = said(own)
+    with live(own, 20):
+        receipt = own.send("DELETE", "logs").json["data"]
+        assert (receipt["deleted"], receipt["deleted_keys"]) == (1, 1)
+        assert stored(own) == []
+    time.sleep(0.3)
+    found = kept(own)
+    assert len(found) == 20, "deleting does not switch off"
+    assert old not in found
+    for id in found:
+        assert own.send("GET", f"generation/content?id={id}").json["data"]["output"]["completion"].startswith("word word")
+
+
+@contextlib.contextmanager
+def live(own: Crossing, streams: int) -> Iterator[None]:
+    """So many streams whose answers have begun; they end at the end."""
+    for provider in ("cheap", "middle", "dear"):
+        own.fake.fault(f"one-{provider}", fault="slow-tokens", ms=50, text=" ".join(["word"] * 80))
+    asked = {"stream": True, "max_tokens": 100}
+    with ThreadPoolExecutor(streams) as pool, contextlib.ExitStack() as stack:
+        lines = [stack.enter_context(calling(own.tollway.port, own.account.key, MODELS[0], **asked)) for _ in range(streams)]
+        list(pool.map(lambda line: line.read_until(b'"content":"'), lines))
+        yield
+        assert not any(b"[DONE]" in line.received for line in lines)
+        list(pool.map(Line.read_all, lines))
+        assert all(b"[DONE]" in line.received for line in lines)
+
+
+def stored(own: Crossing) -> list[tuple[Any, ...]]:
+    """Every byte that is kept of the account."""
+    url, account = own.tollway.environment["TOLLWAY_DATABASE_URL"], own.account.account_id
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        tables = ("content", "content_key")
+        return [
+            row
+            for table in tables
+            for row in runner.run(books.sql(url, f"SELECT * FROM {table} WHERE account_id = '{account}' ORDER BY 1, 2"))
+        ]
+
+
+def test_all_other_opt_ins_together_keep_no_word(own: Crossing) -> None:
+    choose(own, **dict.fromkeys(OPT_INS, True))
+    assert own.send("GET", "account/privacy").json["logging"] == "metadata"
+    for stream in (False, True):
+        said(own, stream=stream)
+        said(own, stream=stream, x_tollway_logging="full")
+    assert kept(own) == []
+    assert stored(own) == []
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_an_account_that_shares_pays_exactly_that_much_less_and_sees_the_share(own: Crossing, stream: bool) -> None:
+    before = charged(own, said(own, stream=stream), share=Decimal(100))
+    choose(own, product_improvement=True)
+    id = said(own, stream=stream)
+    assert charged(own, id, share=100 - Decimal(DISCOUNT)) < before
+    assert kept(own) == []
+    choose(own, product_improvement=False)
+    assert charged(own, said(own, stream=stream), share=Decimal(100)) == before
+
+
+def charged(own: Crossing, id: str, *, share: Decimal) -> Decimal:
+    """What the generation cost, which is its share of the list price to the nano-dollar."""
+    shown = own.send("GET", f"generation?id={id}").json["data"]
+    tokens = {"prompt": shown["tokens_prompt"], "completion": shown["tokens_completion"]}
+    listed = sum(Decimal(PRICES["cheap"][kind]) * count for kind, count in tokens.items()) / 10**6
+    assert Decimal(shown["cost_arithmetic"]["share_percent"]) == share
+    assert shown["total_cost"] == (listed * share / 100 * NANO).to_integral_value(ROUND_FLOOR) / NANO > 0
+    return Decimal(shown["total_cost"])
+
+
+def test_the_books_are_right_with_shared_prices(own: Crossing) -> None:
+    choose(own, product_improvement=True)
+    said(own)
+    done = own.tollway.cli("ledger", "verify")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_change_stands_in_the_history(own: Crossing) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -48,8 +49,8 @@ class Needles:
         data = re.sub(rb"\0{32,}", b"\0", data)
         hits = {self._named(data, match.start()) for match in re.finditer(TAG.encode(), data)}
         hits |= {f"some slot ({kind})" for kind, form in self._forms if form in data}
-        for match in re.finditer(rb"[0-9a-f]{32,}", data):
-            run = match[0]
+        for match in re.finditer(rb"[0-9a-fA-F]{32,}", data):
+            run = match[0].lower()
             hits |= {self._hex[run[at : at + 24]] for at in range(len(run) - 23) if run[at : at + 24] in self._hex}
         return hits | {name for form, name in self._other.items() if form in data}
 
@@ -62,7 +63,8 @@ def _digests(text: bytes) -> Iterator[tuple[str, bytes]]:
         raw = hashlib.new(kind, text, usedforsecurity=False).digest()
         yield f"{kind} in bytes", raw
         yield kind, raw.hex().encode()
-        yield f"{kind} in base64", base64.b64encode(raw).rstrip(b"=")[:20]
+        for form in {base64.b64encode(raw), base64.urlsafe_b64encode(raw)}:
+            yield f"{kind} in base64", form.rstrip(b"=")[:20]
 
 
 def _forms(tag: bytes) -> Iterator[tuple[str, bytes]]:
@@ -147,11 +149,20 @@ def _commands(at: Site) -> Iterator[tuple[str, bytes]]:
         for by in ("generation", "day")
         for form in ("csv", "jsonl", "parquet")
     ]
-    shown = [("ledger", "statement", *account, *SPAN, "--json"), ("ledger", "verify"), ("key", "list", *account)]
-    for command in [*exports, *shown]:
+    copy = ("privacy", "export", *account, "--out", str(at.folder / "account.zip"))
+    shown = [
+        ("ledger", "statement", *account, *SPAN, "--json"),
+        ("ledger", "verify"),
+        ("key", "list", *account),
+        ("audit", "list", *account),
+    ]
+    for command in [*exports, *shown, copy]:
         done = at.tollway.cli(*command)
         yield "commands of the operator", (done.stdout + done.stderr).encode()
     yield from _files("exports of the operator", [at.folder / command[-1] for command in exports])
+    with zipfile.ZipFile(copy[-1]) as whole:
+        for name in whole.namelist():
+            yield "copy of the account", name.encode() + whole.read(name)
 
 
 def scan(at: Site, needles: Needles, *, commands: bool = True) -> tuple[dict[str, set[str]], dict[str, int]]:

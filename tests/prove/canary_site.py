@@ -25,6 +25,8 @@ SETTINGS = {
     "FAKE_API_KEY": "sk-upstream",
     "PYTHONFAULTHANDLER": "1",
 }
+OPT_INS = ("chat_history", "traces_with_content", "evaluation_sets", "memories", "product_improvement")
+"""Each of a feature of its own; none of them lets prompts or answers be kept."""
 PRICE = 'price = { prompt = "1", completion = "2", cached_prompt = "0.1" }'
 CATALOG = """[[provider]]
 slug = "first"
@@ -136,7 +138,7 @@ class Site:
             self.sql(end)
 
     def start(self) -> None:
-        """Opens the accounts and sees to it that nothing is hidden by compression."""
+        """Opens the accounts and sees to it that nothing is hidden by compression. On Postgres the owner has every other opt-in on."""
         self.tollway.start()
         if self.on_postgres:
             self.sql(_PLAINLY)
@@ -144,6 +146,7 @@ class Site:
         for account, path, change in (
             (self.open, "account/privacy", {"logging": "full"}),
             (self.owner, "account/routing", {"resumable_streams": True}),
+            *([(self.owner, "account/privacy", dict.fromkeys(OPT_INS, True))] if self.on_postgres else []),
         ):
             status, body = self.send("PATCH", path, json.dumps(change).encode(), key=account.key)
             assert status == 200, body
@@ -177,7 +180,7 @@ def site(database: str, folder: Path, *, with_redis: bool) -> Iterator[Site]:
             "TOLLWAY_REDIS_URL": redis,
             "TOLLWAY_CATALOG": str(folder / "catalog.toml"),
             "TOLLWAY_POSTHOG_HOST": caught.url,
-            "TOLLWAY_LOG_FORMAT": "json" if with_redis else "text",
+            "TOLLWAY_LOG_FORMAT": "json" if database == "postgres" else "text",
             "OTEL_EXPORTER_OTLP_ENDPOINT": caught.url,
             "TMPDIR": str(folder / "temp"),
             "HOME": str(folder / "temp"),

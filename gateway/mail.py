@@ -77,7 +77,7 @@ class Smtp:
 
 
 class Folder:
-    """Writes every mail as a file and says on standard output that it is there. For development: links can be read in it."""
+    """Writes every mail as a file and says on standard error that it is there. For development: links can be read in it."""
 
     def __init__(self, path: str, sender: str) -> None:
         self._path = Path(path)
@@ -85,7 +85,7 @@ class Folder:
 
     async def send(self, mail: Mail) -> None:
         await asyncio.to_thread(self._write, message(mail, self._sender))
-        click.echo(f"mail to {mail.to}: {mail.subject} (in {self._path})")
+        click.echo(f"mail to {mail.to}: {mail.subject} (in {self._path})", err=True)
 
     def _write(self, written: EmailMessage) -> None:
         self._path.mkdir(parents=True, exist_ok=True)

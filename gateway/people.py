@@ -11,6 +11,8 @@ from gateway.oidc import Issuer, SingleSignOn, open_client
 from gateway.settings import Settings
 from metering.database import Database
 from metering.money import now_ms
+from policy import standing_letters
+from policy.account_states import Standing
 from policy.letters import Letter
 from policy.passkeys import Passkeys
 from policy.passwords import Passwords
@@ -47,7 +49,7 @@ class People:
             changes=Changes(door),
             passkeys=Passkeys(origin=settings.origin, random_bytes=secrets.token_bytes, secrets=settings.secrets),
             single_sign_on=_single_sign_on(settings, client) if client else None,
-            post=Post(_mailer(settings)),
+            post=Post(mailer_of(settings)),
             origin=settings.origin,
             client=client,
         )
@@ -56,6 +58,11 @@ class People:
         """Later, in turn. None: there is nothing to say, or enough was said."""
         if letter is not None:
             self.post.send(written(letter, self.origin))
+
+    async def tell_owners(self, database: Database, account_id: str, standing: Standing) -> None:
+        """That their account is suspended, closing or active again."""
+        for letter in await database.read(standing_letters.to_owners, account_id, standing):
+            self.send(letter)
 
     async def aclose(self) -> None:
         if self.client is not None:
@@ -74,7 +81,7 @@ def new_id(kind: str) -> str:
     return f"{kind}_{now_ms():012x}{secrets.token_hex(6)}"
 
 
-def _mailer(settings: Settings) -> Mailer:
+def mailer_of(settings: Settings) -> Mailer:
     if settings.smtp_url:
         return Smtp(settings.smtp_url, settings.mail_from)
     if settings.env == "production":

@@ -40,6 +40,7 @@ class Tollway:
             "TOLLWAY_SECRET_KEY": SECRET,
             "TOLLWAY_HOST": "127.0.0.1",
             "TOLLWAY_PORT": str(self.port),
+            "TOLLWAY_MAIL_FOLDER": str(log.parent / "mails"),
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -47,6 +47,7 @@ async def close_account(request: Plain, state: State) -> dict[str, Any]:
         raise BadRequest("confirm: write the id of the account, as `tollway account create` printed it.", param="confirm")
     waive = given.get("waive_window", False)
     standing = await at.database.write(account_states.close, caller.account_id, by=caller.key_id, waive=waive, reason=None, now=now_ms())
+    await at.people.tell_owners(at.database, caller.account_id, standing)
     return await _answer(standing, caller, at)
 
 
@@ -56,6 +57,7 @@ async def cancel_closing(request: Plain, state: State) -> dict[str, Any]:
     caller = await owner_of(request, at, WHAT)
     await again(request, caller, at, FIELDS)
     standing = await at.database.write(account_states.cancel, caller.account_id, by=caller.key_id, now=now_ms())
+    await at.people.tell_owners(at.database, caller.account_id, standing)
     return await _answer(standing, caller, at)
 
 

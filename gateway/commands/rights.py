@@ -13,15 +13,18 @@ from gateway.account_export import account_export
 from gateway.commands.files import output
 from gateway.commands.registers import request_group
 from gateway.commands.running import Account, Json, migrated, run, show, show_rows
+from gateway.letters import written
+from gateway.people import mailer_of
 from gateway.settings import Settings
 from gateway.timespan import iso
 from metering import ledger, statement
 from metering.money import format_usd, now_ms
 from metering.signing import Signer
-from policy import account_states, audit, content_store, keys, retention
+from policy import account_states, audit, content_store, keys, retention, standing_letters
 from policy.account_states import Standing
 from policy.audit import OPERATOR, Deed
 from policy.keyring import keyring
+from policy.letters import Letter
 from policy.rights_tables import Audit
 
 BROKEN_SHOWN_MAX = 20
@@ -170,7 +173,19 @@ async def verify_audit(settings: Settings) -> tuple[int, list[str]]:
 
 async def _change(settings: Settings, *, account_id: str, work: Any) -> dict[str, Any]:
     async with migrated(settings) as database:
-        return _shown(account_id, await database.write(work, now=now_ms()))
+        standing: Standing = await database.write(work, now=now_ms())
+        letters = await database.read(standing_letters.to_owners, account_id, standing)
+    for letter in letters:
+        await _mailed(letter, settings)
+    return _shown(account_id, standing)
+
+
+async def _mailed(letter: Letter, settings: Settings) -> None:
+    """A notice that does not go out does not undo what was done: whoever did it is told."""
+    try:
+        await mailer_of(settings).send(written(letter, settings.origin))
+    except OSError as error:
+        click.echo(f"the notice to an owner was not sent ({type(error).__name__}): tell them", err=True)
 
 
 def _shown(account_id: str, standing: Standing) -> dict[str, Any]:

@@ -57,7 +57,8 @@ async def close_account(request: Plain) -> Response[str]:
         problem = f"account_id: write {visitor.account_id} to close this account. Nothing was changed."
         return await shown(request, visitor, problem=problem, status=400)
     work = partial(account_states.close, by=visitor.actor, waive=form.waive_window, reason=None, now=now)
-    await at.database.write(work, visitor.account_id)
+    standing = await at.database.write(work, visitor.account_id)
+    await at.people.tell_owners(at.database, visitor.account_id, standing)
     return go(HERE, done="account.closing")
 
 
@@ -65,7 +66,8 @@ async def close_account(request: Plain) -> Response[str]:
 async def cancel_closing(request: Plain) -> Response[str]:
     visitor, _ = await posted(request, "privacy.change", Nothing, changing=False)
     at: Services = request.app.state.services
-    await at.database.write(account_states.cancel, visitor.account_id, by=visitor.actor, now=now_ms())
+    standing = await at.database.write(account_states.cancel, visitor.account_id, by=visitor.actor, now=now_ms())
+    await at.people.tell_owners(at.database, visitor.account_id, standing)
     return go(HERE, done="account.cancelled")
 
 

@@ -87,11 +87,12 @@ async def resume(request: Plain, account_id: FromPath[str]) -> Response[str]:
 async def _become(request: Plain, visitor: Visitor, account_id: str, work: Any) -> Response[str]:
     at: Services = request.app.state.services
     try:
-        await at.database.write(partial(work, account_id=account_id, now=now_ms()))
+        standing = await at.database.write(partial(work, account_id=account_id, now=now_ms()))
     except UnknownAccount:
         raise NoSuchPage from None
     except (ValueError, WrongState) as error:
         return await _shown(request, visitor, account_id, problem=f"{error}.", status=400)
+    await at.people.tell_owners(at.database, account_id, standing)
     return go(f"{HERE}/accounts/{account_id}", done="account.changed")
 
 

@@ -79,7 +79,7 @@ async def test_a_mail_in_the_folder_can_be_read_and_is_announced(tmp_path: Path,
     read = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
     assert (read["To"], read["From"], read["Subject"], read["Auto-Submitted"]) == ("ann@example.com", SENDER, "Hello", "auto-generated")
     assert "Über" in read.get_content()
-    assert capsys.readouterr().out.startswith("mail to ann@example.com: Hello")
+    assert capsys.readouterr().err.startswith("mail to ann@example.com: Hello")
 
 
 class Failing:

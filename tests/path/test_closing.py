@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,3 +145,18 @@ def test_what_is_kept_and_for_how_long_can_be_listed(own: Crossing) -> None:
     assert {row["name"]: row["days"] for row in listed}["metadata"] == 396
     deleted = own.tollway.cli_json("privacy", "delete", "--account", own.account.account_id)
     assert deleted["deleted"] == 0
+
+
+def test_the_owners_are_mailed_why_their_account_is_suspended_and_until_when_it_can_be_read(own: Crossing) -> None:
+    account = ("--account", own.account.account_id)
+    own.tollway.cli_json("account", "suspend", *account, "--reason", "an unpaid invoice")
+    own.tollway.cli_json("account", "resume", *account)
+    closed = own.tollway.cli_json("privacy", "close", *account, "--reason", "a fraud")
+    letters = sorted(Path(own.tollway.environment["TOLLWAY_MAIL_FOLDER"]).glob("*.eml"), key=lambda file: file.stat().st_mtime_ns)
+    suspended, resumed, closing = (file.read_text() for file in letters[-3:])
+    assert "suspended" in suspended
+    assert "an unpaid invoice" in suspended
+    assert "works again" in resumed
+    assert "a fraud" in closing
+    assert closed["until"][:10] in closing
+    own.tollway.cli_json("privacy", "cancel", *account)

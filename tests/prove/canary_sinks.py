@@ -17,6 +17,7 @@ from pathlib import Path
 
 from redis import Redis
 
+from tests.browser import pages
 from tests.prove.canary_site import Site
 
 TAG = "Qx7zKw"
@@ -89,6 +90,7 @@ def collected(at: Site, *, commands: bool = True) -> Iterator[tuple[str, bytes]]
         yield from _redis(at)
     yield "traces and events", "\n".join(at.caught.heads).encode() + b"\n".join(body for _, body in list(at.caught.bodies))
     yield from _answers(at)
+    yield from _pages(at)
     if commands:
         yield from _commands(at)
 
@@ -140,6 +142,19 @@ def _answers(at: Site) -> Iterator[tuple[str, bytes]]:
     for form in ("csv", "jsonl"):
         for by in ("generation", "day"):
             yield "export for the owner", at.get(f"usage/export?from=2026-01-01&to=2026-12-31&format={form}&by={by}")[1]
+
+
+def _pages(at: Site) -> Iterator[tuple[str, bytes]]:
+    """Every page and every file behind one, as the owner and operator gets it; of a generation, those of the newest."""
+    cookie = at.sign_in()
+    for route in pages.routes():
+        if pages.GET not in route.methods:
+            continue
+        for id in at.ids[-IDS_MAX:] if "generation" in route.path else ["x"]:
+            path = pages.PARAMETER.sub(id, route.path)
+            status, body = at.send("GET", path, b"", {"Cookie": cookie, "Authorization": ""})
+            assert status < 500 and (status == 200 or route.path != "/dashboard"), (path, status)
+            yield "pages for the owner", body
 
 
 def _commands(at: Site) -> Iterator[tuple[str, bytes]]:

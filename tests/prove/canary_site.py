@@ -28,6 +28,8 @@ SETTINGS = {
 OPT_INS = ("chat_history", "traces_with_content", "evaluation_sets", "memories", "product_improvement")
 """Each of a feature of its own; none of them lets prompts or answers be kept."""
 PRICE = 'price = { prompt = "1", completion = "2", cached_prompt = "0.1" }'
+EMAIL = "owner@example.com"
+"""Of all three accounts; the one who signs in looks at the oldest."""
 CATALOG = """[[provider]]
 slug = "first"
 dialect = "openai"
@@ -75,6 +77,7 @@ class Site:
         self.owner = self.open = self.stranger = Account("", "")
         self.ids: list[str] = []
         self.statuses: list[int] = []
+        self._cookie = ""
 
     def post(self, route: str, body: Any, headers: dict[str, str] | None = None, key: str = "") -> tuple[int, bytes]:
         """A dict gets the model where it names none."""
@@ -119,6 +122,20 @@ class Site:
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             return runner.run(books.sql(self.database_url, *statements))
+
+    def sign_in(self) -> str:
+        """The cookie of the owner, who is an operator too."""
+        if not self._cookie:
+            self.tollway.cli("person", "sign-in-link", "--email", EMAIL)
+            self.tollway.cli("person", "operator", "--email", EMAIL)
+            token = self.tollway.cli_json("person", "sign-in-link", "--email", EMAIL)["link"].partition("token=")[2]
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.tollway.port, timeout=30)) as connection:
+                headers = {"Origin": f"http://127.0.0.1:{self.tollway.port}", "Content-Type": "application/x-www-form-urlencoded"}
+                connection.request("POST", "/login/link", f"token={token}", headers)
+                answer = connection.getresponse()
+                assert answer.status == 303, answer.read()[-500:]
+                self._cookie = str(answer.getheader("set-cookie")).partition(";")[0]
+        return self._cookie
 
     @property
     def on_postgres(self) -> bool:

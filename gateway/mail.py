@@ -104,7 +104,7 @@ class Post:
         try:
             self._waiting.put_nowait(mail)
         except asyncio.QueueFull:
-            _log.error("a mail (%s) was dropped: %d are waiting", mail.kind, WAITING_MAX, extra={"kind": mail.kind})
+            _log.error("a mail (%s) was dropped: %d are waiting", mail.kind, WAITING_MAX)
 
     async def deliver(self) -> None:
         """The next mail, whenever it comes."""
@@ -131,7 +131,7 @@ class Post:
                 reason = type(error).__name__
             else:
                 return
-        _log.error("a mail (%s) could not be sent: %s", mail.kind, reason, extra={"kind": mail.kind, "error_class": reason})
+        _log.error("a mail (%s) could not be sent: %s", mail.kind, reason, extra={"error_class": reason})
 
 
 def message(mail: Mail, sender: str) -> EmailMessage:

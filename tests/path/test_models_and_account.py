@@ -22,9 +22,9 @@ KEY_FIELDS = {
     "label", "limit", "limit_remaining", "limit_reset", "include_byok_in_limit", "usage", "usage_daily", "usage_weekly", "usage_monthly",
     "byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly", "is_free_tier", "is_management_key",
     "is_provisioning_key", "creator_user_id", "rate_limit", "free_model_daily_requests", "allowed_data_regions", "organization_id",
-    "workspace_id", "budgets", "effective_budget",
+    "workspace_id", "budgets", "effective_budget", "data_policy",
 }  # fmt: skip
-"""The 24 that OpenRouter's own SDK requires; `expires_at` may stand beside them."""
+"""The 24 that OpenRouter's own SDK requires, and our `data_policy`; `expires_at` may stand beside them."""
 MODEL_FIELDS = {
     "architecture", "canonical_slug", "context_length", "created", "default_parameters", "id", "links", "name", "per_request_limits",
     "pricing", "supported_parameters", "supported_voices", "top_provider",

@@ -147,7 +147,7 @@ PATHS = [
         b"/v1/x/../chat/completions",
     ),
     *(b"/v1/%2e%2e/v1/chat/completions", b"/v1/chat/completions%00", b"/v1/chat/completions%0d%0a", b"/v1/chat/completions%2f"),
-    *(b"/V1/CHAT/COMPLETIONS", b"/v2/chat/completions", b"/v1/chat/completions;x=1", b"/%ff%fe", b"*", b"/"),
+    *(b"/V1/CHAT/COMPLETIONS", b"/v2/chat/completions", b"/v1/chat/completions;x=1", b"/%ff%fe", b"*"),
     *(b"/v1/models/%00", b"/v1/models/%ff", b"/v1/models/../key"),
 ]
 

@@ -13,7 +13,8 @@ OF_LOOKS = ("color-contrast", "target-size", "link-in-text-block")
 """The rules that theme and width can change; the others judge the document alone."""
 RUN = """async (only) => {
   const found = await axe.run(document, { runOnly: only, resultTypes: ["violations"] });
-  return found.violations.map((rule) => ({ id: rule.id, help: rule.help, nodes: rule.nodes.map((node) => [node.target.join(" "), node.failureSummary]) }));
+  const told = (node) => [node.target.join(" "), node.failureSummary];
+  return found.violations.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map(told) }));
 }"""
 
 

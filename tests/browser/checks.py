@@ -1,4 +1,4 @@
-"""What every page must hold to: one title and heading, forms that post to us, links that lead somewhere, a keyboard that reaches all of it."""
+"""What every page must hold to: one title and heading, forms that post to us, links that lead somewhere, a keyboard that reaches it."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +19,8 @@ READ = """() => {
     links: [...document.querySelectorAll("a[href]")].map((a) => a.getAttribute("href")),
     forms: [...document.forms].map((form) => ({
       method: form.method, action: form.getAttribute("action") || location.pathname, enctype: form.enctype,
-      token: !!form.elements.namedItem("csrf"), button: !!form.querySelector("button:not([type=button]):not([type=reset]), input[type=submit]"),
+      token: !!form.elements.namedItem("csrf"),
+      button: !!form.querySelector("button:not([type=button]):not([type=reset]), input[type=submit]"),
       shown: shown(form),
     })),
     styled: [...document.querySelectorAll("[style], style, script:not([src])")].map((e) => e.outerHTML.slice(0, 100)),

@@ -1,4 +1,4 @@
-"""Text that must stay text: payloads that become a script, a style, a link or a formula wherever a page, a mail or an export forgets to escape."""
+"""Text that must stay text: payloads that become a script, a style, a link or a formula wherever somebody forgets to escape."""
 
 SCRIPTS = (
     "<script>window.__xss=1</script>",
@@ -25,9 +25,9 @@ SCRIPTS = (
 """These run by themselves where they stand in a page as they are; `test_guards.py` shows that they do."""
 
 IN_PLACES = (
-    "\"><script>window.__xss=21</script>",
+    '"><script>window.__xss=21</script>',
     "'><script>window.__xss=22</script>",
-    "\" onmouseover=\"window.__xss=23\" autofocus onfocus=\"window.__xss=23",
+    '" onmouseover="window.__xss=23" autofocus onfocus="window.__xss=23',
     "' autofocus onfocus='window.__xss=24",
     "`onfocus=window.__xss=25 autofocus",
     "javascript:window.__xss=26",
@@ -43,7 +43,7 @@ IN_PLACES = (
     "</style><script>window.__xss=35</script>",
     "--><script>window.__xss=36</script><!--",
     "]]><script>window.__xss=37</script>",
-    "\\\";window.__xss=38;//",
+    '\\";window.__xss=38;//',
     "'-(window.__xss=39)-'",
     "${window.__xss=40}",
     "red;background:url(https://evil.example/x)",
@@ -59,7 +59,7 @@ ODD = (
     "&lt;script&gt;window.__xss=42&lt;/script&gt;",
     "&#60;script&#62;window.__xss=43&#60;/script&#62;",
     "+ADw-script+AD4-window.__xss=44+ADw-/script+AD4-",
-    "=HYPERLINK(\"https://evil.example\",\"x\")",
+    '=HYPERLINK("https://evil.example","x")',
     "@SUM(1+1)*cmd|' /C calc'!A0",
     "%3Cscript%3Ewindow.__xss=45%3C/script%3E",
     "\u0000<script>window.__xss=46</script>",

@@ -14,10 +14,11 @@ from urllib.parse import urlencode
 
 from sqlmodel import Session, select
 
-from gateway.dashboard.visitor import COOKIE
+from gateway.dashboard.visitor import COOKIE, csrf_token
+from gateway.settings import Settings
 from metering.database import Database
 from metering.money import NANO_PER_USD, now_ms
-from policy import account_privacy, budgets, sessions
+from policy import account_privacy, budgets, links, members, sessions
 from policy.people_tables import AccountProfile, Link, Passkey, Person
 from policy.tables import Key, Member
 from tests.books import connected
@@ -83,8 +84,6 @@ class House:
 
     def csrf(self, who: str) -> str:
         """The token that stands in the forms of this session, computed as the server does."""
-        from gateway.dashboard.visitor import csrf_token
-        from gateway.settings import Settings
 
         class At:
             settings = Settings(secret_key=self.tollway.environment["TOLLWAY_SECRET_KEY"])
@@ -102,6 +101,11 @@ class House:
         with contextlib.closing(sqlite3.connect(f"file:{self.file}?mode=ro", uri=True, timeout=10)) as connection:
             names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
             return {name: _rows(connection, name) for name in names if name not in MOVING}
+
+    def rows_of(self, table: str, column: str) -> list[Any]:
+        """One column of a table, the largest value first."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.file}?mode=ro", uri=True, timeout=10)) as connection:
+            return [value for (value,) in connection.execute(f'SELECT "{column}" FROM "{table}" ORDER BY 1 DESC')]
 
     async def move_in(self, who: str, *, account_id: str | None, role: str = "owner", operator: bool = False, email: str = "") -> None:
         """A person with a session, and with a role in an account if one is given; the account's first owner becomes this person."""
@@ -140,7 +144,12 @@ async def house(fake: Fake, folder: Path, **settings: str) -> AsyncIterator[Hous
     (folder / "catalog.toml").write_text(catalog(fake.base_url))
     file, mails = folder / "tollway.db", folder / "mails"
     mails.mkdir()
-    wanted = {"TOLLWAY_DATABASE_URL": f"sqlite:///{file}", "TOLLWAY_CATALOG": str(folder / "catalog.toml"), "TOLLWAY_HEALTH": "off", KEY: "k"}
+    wanted = {
+        "TOLLWAY_DATABASE_URL": f"sqlite:///{file}",
+        "TOLLWAY_CATALOG": str(folder / "catalog.toml"),
+        "TOLLWAY_HEALTH": "off",
+        KEY: "k",
+    }
     wanted |= {"TOLLWAY_MAIL_FOLDER": str(mails), **settings}
     with tollway(wanted, folder) as running:
         async with connected(f"sqlite:///{file}") as database:
@@ -185,11 +194,12 @@ async def _furnish(house: House, home: Home) -> None:
 
 def _rows_of_their_own(session: Session, house: House, home: Home) -> None:
     now, account_id = now_ms(), home.account.account_id
-    owner = next(row for row in sessions_members(session, account_id) if row.role == "owner")
+    owner = next(row for row in members.listed(session, account_id) if row.role == "owner")
     assert owner.person_id is not None
     keep = AccountProfile(account_id=account_id, name="Example Ltd" if home is house.home else "Stranger Ltd", updated_at=now)
+    token = secrets.token_urlsafe(32)
     invitation = Link(
-        digest=secrets.token_hex(32), id=f"lnk_{secrets.token_hex(6)}", purpose="invite", email="invited@example.com", account_id=account_id,
+        digest=links.digest(token), id=f"lnk_{secrets.token_hex(6)}", purpose="invite", email="invited@example.com", account_id=account_id,
         role="viewer", invited_by=owner.person_id, created_at=now, expires_at=now + 86_400_000,
     )  # fmt: skip
     passkey = Passkey(id=secrets.token_urlsafe(16), person_id=owner.person_id, name="Laptop", public_key=b"k", created_at=now)
@@ -203,19 +213,13 @@ def _rows_of_their_own(session: Session, house: House, home: Home) -> None:
     budgets.add(session, budget, id=home.ids["budget"], now=now)
     home.ids |= {
         "account": account_id, "member": owner.id, "link": invitation.id, "passkey": passkey.id, "person": owner.person_id,
-        "session": sessions.digest(spare),
+        "session": sessions.digest(spare), "invitation": token,
     }  # fmt: skip
-
-
-def sessions_members(session: Session, account_id: str) -> list[Member]:
-    from policy import members
-
-    return members.listed(session, account_id)
 
 
 def _join(session: Session, account_id: str, person: Person, role: str, now: int) -> None:
     """As the one who is a member by this address already, or as a new one."""
-    member = next((row for row in sessions_members(session, account_id) if row.email == person.email), None)
+    member = next((row for row in members.listed(session, account_id) if row.email == person.email), None)
     if member is None:
         member = Member(id=f"mem_{person.id}", account_id=account_id, email=person.email, role=role, created_at=now)
     member.person_id = person.id

@@ -16,10 +16,17 @@ GET = "GET"
 FILES = frozenset({"/favicon.ico", "/robots.txt", "/sitemap.xml", "/.well-known/gpc.json", "/.well-known/security.txt"})
 """Routes that answer with something else than a page; a route below which a file is downloaded ends in one of DOWNLOADS."""
 DOWNLOADS = ("/export", "/download", "/proof", "/json", "/statement", ".csv", ".svg", ".txt", ".xml", ".json")
-LEADING = frozenset({"/welcome"})
-"""Pages that lead a person with an account elsewhere."""
+LEADING = frozenset({"/welcome", "/login/sso", "/login/sso/callback"})
+"""Pages that lead elsewhere: a person with an account, or anybody to the issuer of single sign-on, where there is one."""
+QUERIES = {
+    "/confirm": "next=/dashboard/privacy",
+    "/dashboard/billing/statement": "month=2026-10",
+    "/dashboard/billing/usage/export": "month=2026-10",
+    "/link/invite": "token={invitation}",
+}
+"""What a page needs behind its path to show something; in braces the names of `Home.ids`."""
 FILLED = {"key_id": "key_id", "generation_id": "generation", "project_id": "project", "member_id": "member", "account_id": "account",
-          "budget_id": "budget"}  # fmt: skip
+          "budget_id": "budget", "digest": "session"}  # fmt: skip
 BY_PLACE = {"/dashboard/members/invitations": "link", "/dashboard/generations": "generation", "/dashboard/logs": "generation"}
 """The parameter of a path -> the name of the thing in `Home.ids` that stands in it; where it is just `id`, by what stands before it."""
 MODEL = dict(zip(("company", "name"), MODELS[0].split("/"), strict=True))
@@ -62,7 +69,7 @@ def who_looks(route: Route) -> str:
     """Who sees most of a page."""
     if route.path.startswith("/operator"):
         return "operator"
-    return "owner" if route.path.startswith("/dashboard") else "nobody"
+    return "owner" if route.path.startswith(("/dashboard", "/confirm")) else "nobody"
 
 
 def filled(route: Route, home: Home) -> str:
@@ -75,6 +82,12 @@ def filled(route: Route, home: Home) -> str:
         return MODEL.get(name) or home.ids[str(thing)]
 
     return PARAMETER.sub(value, route.path)
+
+
+def address(route: Route, home: Home) -> str:
+    """With the query that it needs."""
+    query = QUERIES.get(route.path, "").format(**home.ids)
+    return f"{filled(route, home)}{'?' if query else ''}{query}"
 
 
 def known(path: str, method: str = GET) -> bool:

@@ -1,4 +1,4 @@
-"""Puts the corpus into everything that a page might show: through forms, the API and the command line, and into every text column there is."""
+"""Puts the corpus into everything that a page might show: through forms, the API, the command line, and into every text column."""
 
 import contextlib
 import json
@@ -15,7 +15,21 @@ STRUCTURE = frozenset(
     (
         *("id", "digest", "hash", "previous", "sealed", "mac", "key_mac", "body_mac", "password", "totp", "secret", "wrapped"),
         *("state", "role", "kind", "purpose", "theme", "time_zone", "law", "reset", "logging", "currency", "day", "name_of_day"),
-        *("rules", "rates", "attempts", "progress", "change", "data_policy", "limits", "keys", "fields", "categories", "scope"),
+        *(
+            "rules",
+            "rates",
+            "pepper",
+            "attempts",
+            "progress",
+            "change",
+            "data_policy",
+            "document",
+            "limits",
+            "keys",
+            "fields",
+            "categories",
+            "scope",
+        ),
         *("root", "public_key", "signature", "api_type", "level", "subject", "issuer", "period", "status"),
     )
 )
@@ -54,14 +68,16 @@ def _routing(house: House) -> None:
     document = {"allowed_providers": list(within(100))[:40], "provider": {"order": list(within(100))[:20]},
                 "presets": {"x": {"model": models[0], "parameters": {"stop": list(within(100))[:4]}}},
                 "policies": {"y": {"kind": "fallback", "models": models}}}  # fmt: skip
-    for document in (document, {"presets": document["presets"]}, {"policies": document["policies"]}):
-        _posted(house, "/dashboard/routing/document", {"document": json.dumps(document)})
+    for part in (document, {"presets": document["presets"]}, {"policies": document["policies"]}):
+        _posted(house, "/dashboard/routing/document", {"document": json.dumps(part)})
 
 
 def _generations(house: House) -> None:
     """Prompts, answers, attributions, models that do not exist, and errors."""
     port, key = house.tollway.port, house.home.account.key
-    answer = ask(port, key, "tollway/echo", messages=[{"role": "system", "content": ALL}, {"role": "user", "content": ALL}], max_tokens=9000)
+    answer = ask(
+        port, key, "tollway/echo", messages=[{"role": "system", "content": ALL}, {"role": "user", "content": ALL}], max_tokens=9000
+    )
     assert answer.status == 200, answer.body[:300]
     house.home.ids["generation"] = answer.headers["x-generation-id"]
     for text in within(64):
@@ -79,7 +95,9 @@ def every_column(house: House) -> list[str]:
     with contextlib.closing(sqlite3.connect(house.file, isolation_level=None, timeout=20)) as connection:
         for table in SQLModel.metadata.sorted_tables:
             for column in table.columns:
-                words = isinstance(column.type, Text) and column.name not in STRUCTURE and not column.name.endswith(("_id", "_hash", "_mac"))
+                words = (
+                    isinstance(column.type, Text) and column.name not in STRUCTURE and not column.name.endswith(("_id", "_hash", "_mac"))
+                )
                 added_up = table.name in ("usage_hour", "usage_day")
                 if words and (added_up or not column.primary_key) and _over(connection, table.name, column.name):
                     poisoned.append(f"{table.name}.{column.name}")

@@ -13,7 +13,7 @@ PUBLIC = [route for route in pages.pages() if pages.who_looks(route) == "nobody"
 
 @pytest.mark.parametrize("route", PUBLIC, ids=lambda route: route.name)
 async def test_a_page_can_be_used_by_everybody(visit: Visit, lived_in: House, route: Route) -> None:
-    who, path = pages.who_looks(route), pages.filled(route, lived_in.home)
+    who, path = pages.who_looks(route), pages.address(route, lived_in.home)
     page = await visit(who)
     answer = await page.goto(path)
     assert answer is not None
@@ -27,7 +27,7 @@ async def test_a_page_can_be_used_by_everybody(visit: Visit, lived_in: House, ro
 @pytest.mark.parametrize("route", PUBLIC, ids=lambda route: route.name)
 async def test_a_page_needs_no_javascript(visit: Visit, lived_in: House, route: Route) -> None:
     page = await visit(pages.who_looks(route), java_script_enabled=False)
-    answer = await page.goto(pages.filled(route, lived_in.home))
+    answer = await page.goto(pages.address(route, lived_in.home))
     assert answer is not None
     assert answer.status == 200
     assert await page.locator("h1").is_visible()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Error, Page, Request, Response
+from playwright.async_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, Response
 
 HERE = ("127.0.0.1", "localhost")
 ABORTED = re.compile("ERR_ABORTED")
@@ -24,6 +24,7 @@ class Watch:
     def __init__(self) -> None:
         self.complaints: list[str] = []
         self._allowed: set[int] = set()
+        self._confirmed = False
 
     async def over(self, context: BrowserContext) -> None:
         await context.add_init_script(SCRIPT)
@@ -43,6 +44,15 @@ class Watch:
         finally:
             self._allowed = before
 
+    @contextmanager
+    def confirm(self) -> Iterator[None]:
+        """Inside, a question of the page is answered with yes."""
+        self._confirmed = True
+        try:
+            yield
+        finally:
+            self._confirmed = False
+
     def assert_clean(self) -> None:
         """AssertionError with everything that was complained about; forgets it."""
         complaints, self.complaints = self.complaints, []
@@ -56,6 +66,9 @@ class Watch:
         page.on("crash", lambda crashed: self._say("crash", crashed.url))
 
     async def _dialog(self, dialog: Dialog) -> None:
+        if dialog.type == "confirm" and self._confirmed:
+            await dialog.accept()
+            return
         self._say("dialog", f"{dialog.type} {dialog.message!r} at {dialog.page.url if dialog.page else '?'}")
         await dialog.dismiss()
 
@@ -81,8 +94,3 @@ class Watch:
     def _response(self, response: Response) -> None:
         if response.status >= 400 and response.status not in self._allowed:
             self._say("status", f"{response.status} {response.request.method} {response.url}")
-
-
-def is_gone(error: Error) -> bool:
-    """The page was closed while something still spoke to it."""
-    return "closed" in str(error)

@@ -37,7 +37,7 @@ Action = Literal[
     "key.create", "key.change", "key.delete", "provider_key.add", "provider_key.delete",
     "member.add", "member.change", "member.remove", "member.invite",
     "project.create", "budget.set", "budget.remove", "credit.add", "credit.refund", "keys.rotate",
-    "request.open", "request.close", "disclosure.add", "profile.change",
+    "request.open", "request.close", "disclosure.add", "subprocessors.announce", "profile.change",
     "person.create", "person.block", "person.unblock", "person.operator", "person.link",
 ]  # fmt: skip
 

@@ -6,7 +6,7 @@ import msgspec
 
 Kind = Literal[
     "verify", "known", "reset", "new_email", "taken_email", "email_changed", "password_changed", "invite", "second_factor",
-    "standing",
+    "standing", "subprocessors",
 ]  # fmt: skip
 
 

@@ -1,13 +1,17 @@
 """`tollway incident`: whom a leak concerns, for the notices that are then due (GDPR Art. 33: 72 hours)."""
 
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
 from gateway.commands.running import Json, migrated, moment, run, show_rows
 from gateway.settings import Settings
+from gateway.timespan import iso
+from metering.money import now_ms
 from policy import incident
+
+NOTICE_MS: Final = 72 * 3_600_000
 
 
 @click.group("incident")
@@ -21,10 +25,16 @@ def incident_group() -> None:
 @click.option("--table", help="The table that leaked.")
 @Json
 def incident_scope(since: str, key_id: str | None, table: str | None, as_json: bool) -> None:
-    """List the accounts that a leak concerns, by what one key did, or by what was written to one table."""
+    """List the accounts that a leak concerns, by what one key did, or by what was written to one table.
+
+    Says on standard error until when the authority must know, counted from now (GDPR Art. 33: 72 hours after becoming aware of it).
+    docs/incidents.md has the steps and the texts.
+    """
     if (key_id is None) == (table is None):
         raise ValueError("say either --key or --table")
-    show_rows(run(scope, since=since, key_id=key_id, table=table), as_json)
+    rows = run(scope, since=since, key_id=key_id, table=table)
+    show_rows(rows, as_json)
+    click.echo(f"{len(rows):,} accounts; the authority must be told until {iso(now_ms() + NOTICE_MS)}: docs/incidents.md", err=True)
 
 
 async def scope(settings: Settings, *, since: str, key_id: str | None, table: str | None) -> list[dict[str, Any]]:

@@ -10,12 +10,15 @@ import click
 import msgspec
 
 from gateway.account_export import account_export
+from gateway.announcing import announce
 from gateway.commands.files import output
 from gateway.commands.registers import request_group
 from gateway.commands.running import Account, Json, migrated, run, show, show_rows
+from gateway.deprecation import day
 from gateway.letters import written
 from gateway.people import mailer_of
 from gateway.settings import Settings
+from gateway.subprocessors import declared
 from gateway.timespan import iso
 from metering import ledger, statement
 from metering.money import format_usd, now_ms
@@ -37,6 +40,13 @@ def privacy() -> None:
 
 
 privacy.add_command(request_group)
+
+
+@privacy.command("announce")
+@Json
+def privacy_announce(as_json: bool) -> None:
+    """Mail the owners of every account which third parties will receive data, once for each version of the list."""
+    show(run(announce_parties), as_json)
 
 
 @privacy.command("retention")
@@ -128,6 +138,16 @@ def audit_verify() -> None:
     count, broken = run(verify_audit)
     click.echo("\n".join(broken[:BROKEN_SHOWN_MAX]) if broken else f"{count:,} deeds, the chain is whole")
     sys.exit(1 if broken else 0)
+
+
+async def announce_parties(settings: Settings) -> dict[str, int]:
+    async def send(letter: Letter) -> None:
+        await mailer_of(settings).send(written(letter, settings.origin))
+
+    now = now_ms()
+    async with migrated(settings) as database:
+        told = await announce(database, declared(), send, today=day(now), now=now)
+    return told._asdict()
 
 
 async def standing_of(settings: Settings, *, account_id: str) -> dict[str, Any]:

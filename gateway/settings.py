@@ -79,6 +79,7 @@ class Settings:
     smtp_url: str = _setting("", "`smtp://user:password@host:587` or `smtps://...:465`; empty = mails go to the folder", secret=True)
     mail_from: str = _setting("Tollway <tollway@localhost>", "sender of mails")
     mail_folder: str = _setting(".tollway/mail", "where mails are written without a mail server; not in production, where none are sent")
+    invoice_from: str = _setting("", "who invoices are from: name, address and tax number, in one line")
     trusted_proxies: str = _setting("", "addresses or networks, with commas, whose `X-Forwarded-For` says who the client is; empty = none")
     oidc_issuer: str = _setting("", "issuer of OpenID Connect single sign-on, for instance `https://id.example.com`; empty = none")
     oidc_client_id: str = _setting("", "this installation at the issuer; its redirect address is `TOLLWAY_PUBLIC_URL/login/sso/callback`")

@@ -3,7 +3,7 @@
 Ownership: `usage` (units), `price` (rates and the one rounding), `meter` (counts while events pass), `ledger` (hold, extend,
 settle, void, deposit), `credits` (what was given: order of burning, refunds, expiry), `commit` (group commit), `generations` (one
 row per answered request), `database` (one function, one transaction, on SQLite or on Postgres), `recovery` (holds whose process died),
-`chain` (what is hashed), `seal` and `sealer` (entries into chains), `notary` (signed checkpoints),
+`invoices`, `chain` (what is hashed), `seal` and `sealer` (entries into chains), `notary` (signed checkpoints),
 `proof` (the file that outsiders check), `statement`, `exports` and `daily` (the books for people), `verify`.
 
 Data flow of one generation:  Price.ceiling -> Ledger.hold -> Meter.see(event) ... -> price.cost(Meter.usage()) -> Ledger.close

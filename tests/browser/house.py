@@ -16,6 +16,7 @@ from sqlmodel import Session, select
 
 from gateway.dashboard.visitor import COOKIE, csrf_token
 from gateway.settings import Settings
+from metering import credits
 from metering.database import Database
 from metering.money import NANO_PER_USD, now_ms
 from policy import account_privacy, budgets, links, members, sessions
@@ -213,7 +214,7 @@ def _rows_of_their_own(session: Session, house: House, home: Home) -> None:
     budgets.add(session, budget, id=home.ids["budget"], now=now)
     home.ids |= {
         "account": account_id, "member": owner.id, "link": invitation.id, "passkey": passkey.id, "person": owner.person_id,
-        "session": sessions.digest(spare), "invitation": token,
+        "session": sessions.digest(spare), "invitation": token, "credit": credits.listed(session, account_id)[0].id,
     }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ QUERIES = {
 }
 """What a page needs behind its path to show something; in braces the names of `Home.ids`."""
 FILLED = {"key_id": "key_id", "generation_id": "generation", "project_id": "project", "member_id": "member", "account_id": "account",
-          "budget_id": "budget", "digest": "session"}  # fmt: skip
+          "budget_id": "budget", "credit_id": "credit", "digest": "session"}  # fmt: skip
 BY_PLACE = {"/dashboard/members/invitations": "link", "/dashboard/generations": "generation", "/dashboard/logs": "generation"}
 """The parameter of a path -> the name of the thing in `Home.ids` that stands in it; where it is just `id`, by what stands before it."""
 MODEL = dict(zip(("company", "name"), MODELS[0].split("/"), strict=True))

@@ -81,6 +81,7 @@ RULES = {
     "POST /dashboard/logs/delete-before": "logs.delete",
     "POST /dashboard/logs/delete-all": "logs.delete",
     "GET /dashboard/billing": "billing.read",
+    "GET /dashboard/billing/invoices/{credit_id}": "billing.read",
     "GET /dashboard/billing/statement": "billing.read",
     "GET /dashboard/billing/usage/export": "billing.read",
     "GET /dashboard/billing/proof": "billing.read",

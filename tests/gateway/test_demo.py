@@ -46,6 +46,12 @@ class Demo:
     def status(self, key: str) -> int:
         return httpx.get(f"{self.base_url}/key", headers={"authorization": f"Bearer {key}"}, timeout=10).status_code
 
+    def signs_in(self) -> list[str | None]:
+        """Where the printed link leads, twice."""
+        origin, _, token = re.findall(r"(http://[\d.]+:\d+)(/login/link\?token=)(\S+)", self.printed)[0]
+        posts = [httpx.post(f"{origin}/login/link", data={"token": token}, headers={"origin": origin}, timeout=10) for _ in range(2)]
+        return [post.headers.get("location") for post in posts]
+
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=20)
@@ -91,6 +97,7 @@ def test_the_demo_is_ready_in_seconds_and_its_curl_streams(
         assert first.base_url == f"http://127.0.0.1:{port}/v1"
         assert "$5" in first.printed
         assert first.status(first.key) == 200
+        assert first.signs_in() == ["/dashboard", None], "the link works once"
         assert_the_curl_streams(first)
         assert_a_second_demo_on_the_port_gives_up(tmp_path, port, first)
         assert first.stop() == 0

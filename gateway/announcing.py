@@ -26,7 +26,10 @@ class Told(NamedTuple):
 
 
 async def announce(database: Database, file: File, send: Callable[[Letter], Awaitable[None]], *, today: datetime.date, now: int) -> Told:
-    """ValueError if no change is to come, or this version was announced already. Whoever owns several accounts is told once."""
+    """ValueError if no change is to come, or this version was announced to everybody already. Whoever owns several accounts is told once.
+
+    While one address failed it can be done again, to all: who is told twice loses less than who never is.
+    """
     coming = [change for change in file.change if change.date > today]
     if not coming:
         raise ValueError(f"no change is to come in version {file.version} of the list; add a [[change]] with a date to come first")
@@ -48,9 +51,10 @@ async def announce(database: Database, file: File, send: Callable[[Letter], Awai
 
 
 def _announced(session: Session, version: int) -> bool:
-    """By the audit log, which keeps its deeds longer than a notice lasts."""
+    """To everybody, by the audit log, which keeps its deeds longer than a notice lasts."""
     deeds = session.exec(select(Audit.change).where(Audit.action == "subprocessors.announce"))
-    return any(msgspec.json.decode(change)["version"] == version for change in deeds if change)
+    made = [msgspec.json.decode(change) for change in deeds if change]
+    return any(each["version"] == version and each["failed"] == 0 for each in made)
 
 
 def _owners(session: Session, after: str) -> list[tuple[str, list[str]]]:

@@ -3,11 +3,10 @@
 The pipeline knows nothing of it: a `Hiding` reply stands before the client's own, behind the count of what is charged.
 """
 
-from typing import Any, Final
+from typing import Final
 
-from gateway.errors import Problem
 from gateway.generation import Generation
-from gateway.streaming import Reply
+from gateway.passing import Passing
 from providers.provider import Event
 
 _REASONING: Final = ("reasoning", "reasoning_content", "reasoning_details")
@@ -20,35 +19,12 @@ def hide_reasoning(generation: Generation) -> None:
         generation.reply = Hiding(generation.reply)
 
 
-class Hiding:
+class Hiding(Passing):
     """A Reply that passes on what is left of events without reasoning."""
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-
-    @property
-    def written(self) -> float:
-        return self._reply.written
-
-    @property
-    def writing_since(self) -> float | None:
-        return self._reply.writing_since
 
     async def events(self, events: list[Event]) -> None:
         if left := [event for event in events if not _only_reasoned(event)]:
-            await self._reply.events(left)
-
-    async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None:
-        await self._reply.finish(usage, labels, trace)
-
-    async def fail(self, problem: Problem, labels: Event | None) -> None:
-        await self._reply.fail(problem, labels)
-
-    def comment(self, now: float) -> None:
-        self._reply.comment(now)
-
-    def cut(self) -> None:
-        self._reply.cut()
+            await super().events(left)
 
 
 def _only_reasoned(event: Event) -> bool:

@@ -10,6 +10,7 @@ from gateway.mail import Folder, Mail, Mailer, Post, Smtp
 from gateway.oidc import Issuer, SingleSignOn, open_client
 from gateway.settings import Settings
 from metering.database import Database
+from metering.errors import MeteringError
 from metering.money import now_ms
 from policy import standing_letters
 from policy.account_states import Standing
@@ -60,8 +61,19 @@ class People:
             self.post.send(written(letter, self.origin))
 
     async def tell_owners(self, database: Database, account_id: str, standing: Standing) -> None:
-        """That their account is suspended, closing or active again."""
-        for letter in await database.read(standing_letters.to_owners, account_id, standing):
+        """That their account is suspended, closing or active again.
+
+        Never raises for the database: what they would be told of is committed, and whoever did it must not read that it failed.
+        """
+        try:
+            letters = await database.read(standing_letters.to_owners, account_id, standing)
+        except MeteringError as error:
+            reason = type(error).__name__
+            _log.error(
+                "the owners of %s were not told that it is %s: %s", account_id, standing.state, reason, extra={"error_class": reason}
+            )
+            return
+        for letter in letters:
             self.send(letter)
 
     async def aclose(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from gateway.errors import Problem
 from gateway.generation import Generation
+from gateway.passing import Passing
 from gateway.services import Services
 from gateway.streaming import Reply
 from metering.errors import MeteringError
@@ -72,41 +73,27 @@ class Transcript:
             self._characters += len(function["arguments"])
 
 
-class Recorded:
+class Recorded(Passing):
     """A Reply that notes what it passes on, and stores it before it tells the end."""
 
     def __init__(self, reply: Reply, generation: Generation, at: Services) -> None:
-        self._reply = reply
+        super().__init__(reply)
         self._generation = generation
         self._at = at
         self._transcript = Transcript()
         self._stored = False
 
-    @property
-    def written(self) -> float:
-        return self._reply.written
-
-    @property
-    def writing_since(self) -> float | None:
-        return self._reply.writing_since
-
     async def events(self, events: list[Event]) -> None:
         self._transcript.note(events)
-        await self._reply.events(events)
+        await super().events(events)
 
     async def finish(self, usage: dict[str, Any], labels: Event, trace: dict[str, Any] | None) -> None:
         await self._store(None)
-        await self._reply.finish(usage, labels, trace)
+        await super().finish(usage, labels, trace)
 
     async def fail(self, problem: Problem, labels: Event | None) -> None:
         await self._store({"message": problem.message, "status": problem.status})
-        await self._reply.fail(problem, labels)
-
-    def comment(self, now: float) -> None:
-        self._reply.comment(now)
-
-    def cut(self) -> None:
-        self._reply.cut()
+        await super().fail(problem, labels)
 
     async def _store(self, error: dict[str, Any] | None) -> None:
         generation, at = self._generation, self._at

@@ -15,11 +15,30 @@ def _options() -> dict[str, Any]:
     return {"sqlite_strict": True, "info": {"retention": "billing"}}
 
 
-class UsageHour(SQLModel, table=True):
+class _Counted(SQLModel):
+    """What is added up; `first_bytes` counts the generations that `first_byte_ms` adds up."""
+
+    requests: int = Field(default=0, sa_type=BIG)
+    errors: int = Field(default=0, sa_type=BIG)
+    charge: int = Field(default=0, sa_type=BIG)
+    shortfall: int = Field(default=0, sa_type=BIG)
+    prompt: int = Field(default=0, sa_type=BIG)
+    cached_prompt: int = Field(default=0, sa_type=BIG)
+    cache_write: int = Field(default=0, sa_type=BIG)
+    image: int = Field(default=0, sa_type=BIG)
+    audio: int = Field(default=0, sa_type=BIG)
+    completion: int = Field(default=0, sa_type=BIG)
+    reasoning: int = Field(default=0, sa_type=BIG)
+    audio_completion: int = Field(default=0, sa_type=BIG)
+    first_byte_ms: int = Field(default=0, sa_type=BIG)
+    first_bytes: int = Field(default=0, sa_type=BIG)
+    duration_ms: int = Field(default=0, sa_type=BIG)
+
+
+class UsageHour(_Counted, table=True):
     """What one key used of one model at one provider for one app in one UTC hour (`hour` is its beginning); '' where there is none.
 
     A charge belongs to the hour of its ledger entry, a generation without one to the hour in which it began: the same as in the exports.
-    `first_bytes` counts the generations that `first_byte_ms` adds up.
     """
 
     __tablename__ = "usage_hour"
@@ -30,24 +49,9 @@ class UsageHour(SQLModel, table=True):
     provider: str = Field(primary_key=True, sa_type=Text)
     key_id: str = Field(primary_key=True, sa_type=Text)
     origin: str = Field(primary_key=True, sa_type=Text, sa_column_kwargs={"info": {"retention": "attribution"}})
-    requests: int = Field(default=0, sa_type=BIG)
-    errors: int = Field(default=0, sa_type=BIG)
-    charge: int = Field(default=0, sa_type=BIG)
-    shortfall: int = Field(default=0, sa_type=BIG)
-    prompt: int = Field(default=0, sa_type=BIG)
-    cached_prompt: int = Field(default=0, sa_type=BIG)
-    cache_write: int = Field(default=0, sa_type=BIG)
-    image: int = Field(default=0, sa_type=BIG)
-    audio: int = Field(default=0, sa_type=BIG)
-    completion: int = Field(default=0, sa_type=BIG)
-    reasoning: int = Field(default=0, sa_type=BIG)
-    audio_completion: int = Field(default=0, sa_type=BIG)
-    first_byte_ms: int = Field(default=0, sa_type=BIG)
-    first_bytes: int = Field(default=0, sa_type=BIG)
-    duration_ms: int = Field(default=0, sa_type=BIG)
 
 
-class UsageDay(SQLModel, table=True):
+class UsageDay(_Counted, table=True):
     """The same for one UTC day (`day` is its beginning): a month of hours can be many thousand rows, of days it is some hundred."""
 
     __tablename__ = "usage_day"
@@ -58,21 +62,6 @@ class UsageDay(SQLModel, table=True):
     provider: str = Field(primary_key=True, sa_type=Text)
     key_id: str = Field(primary_key=True, sa_type=Text)
     origin: str = Field(primary_key=True, sa_type=Text, sa_column_kwargs={"info": {"retention": "attribution"}})
-    requests: int = Field(default=0, sa_type=BIG)
-    errors: int = Field(default=0, sa_type=BIG)
-    charge: int = Field(default=0, sa_type=BIG)
-    shortfall: int = Field(default=0, sa_type=BIG)
-    prompt: int = Field(default=0, sa_type=BIG)
-    cached_prompt: int = Field(default=0, sa_type=BIG)
-    cache_write: int = Field(default=0, sa_type=BIG)
-    image: int = Field(default=0, sa_type=BIG)
-    audio: int = Field(default=0, sa_type=BIG)
-    completion: int = Field(default=0, sa_type=BIG)
-    reasoning: int = Field(default=0, sa_type=BIG)
-    audio_completion: int = Field(default=0, sa_type=BIG)
-    first_byte_ms: int = Field(default=0, sa_type=BIG)
-    first_bytes: int = Field(default=0, sa_type=BIG)
-    duration_ms: int = Field(default=0, sa_type=BIG)
 
 
 class UsageMark(SQLModel, table=True):

@@ -97,20 +97,20 @@ def cancel(session: Session, account_id: str, *, by: str, now: int) -> Standing:
     return _become(session, account_id, ACTIVE, "account.cancel", by=by, now=now)
 
 
-def suspend(session: Session, account_id: str, *, reason: str, now: int) -> Standing:
+def suspend(session: Session, account_id: str, *, reason: str, by: str = OPERATOR, now: int) -> Standing:
+    """`by` is whom the audit log names; the standing's own actor is the operator, whoever of them it was."""
     before = _locked(session, account_id)
     if before.state in ("closing", "purged"):
         raise WrongState(before.state, refusal(before))
-    return _become(
-        session, account_id, Standing("suspended", OPERATOR, now, None, _checked(reason)), "account.suspend", by=OPERATOR, now=now
-    )
+    standing = Standing("suspended", OPERATOR, now, None, _checked(reason))
+    return _become(session, account_id, standing, "account.suspend", by=by, now=now)
 
 
-def resume(session: Session, account_id: str, *, now: int) -> Standing:
+def resume(session: Session, account_id: str, *, by: str = OPERATOR, now: int) -> Standing:
     before = _locked(session, account_id)
     if before.state != "suspended":
         raise WrongState(before.state, refusal(before))
-    return _become(session, account_id, ACTIVE, "account.resume", by=OPERATOR, now=now)
+    return _become(session, account_id, ACTIVE, "account.resume", by=by, now=now)
 
 
 async def purge_due(database: Database, *, now: int) -> int:

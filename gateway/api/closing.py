@@ -3,11 +3,14 @@
 Only the owner's key may, and it is sent once more in the body: a request that was merely passed on does not have it.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from litestar import get, post
 from litestar.datastructures import State
 from litestar.types import ASGIApp
+from sqlmodel import Session
 
 from gateway.account_export import account_export
 from gateway.api.account import Plain
@@ -17,6 +20,7 @@ from gateway.errors import BadRequest
 from gateway.services import Services
 from gateway.timespan import iso
 from metering import ledger
+from metering.ledger import Balance
 from metering.money import format_usd, now_ms
 from policy import account_states, audit
 from policy.account_states import Standing
@@ -34,7 +38,7 @@ WHAT: Final = "export or close the account"
 async def get_standing(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
     caller = await owner_of(request, at, WHAT)
-    return await _answer(await at.database.read(account_states.of, caller.account_id), caller, at)
+    return _shown(caller.account_id, *await at.database.read(_with_balance, account_states.of, caller.account_id))
 
 
 @post(CLOSE, status_code=200, summary="Closes the account: its keys are dead at once, and after 30 days all but its books is deleted")
@@ -46,9 +50,7 @@ async def close_account(request: Plain, state: State) -> dict[str, Any]:
     if given.get("confirm") != caller.account_id:
         raise BadRequest("confirm: write the id of the account, as `tollway account create` printed it.", param="confirm")
     waive = given.get("waive_window", False)
-    standing = await at.database.write(account_states.close, caller.account_id, by=caller.key_id, waive=waive, reason=None, now=now_ms())
-    await at.people.tell_owners(at.database, caller.account_id, standing)
-    return await _answer(standing, caller, at)
+    return await _become(caller, at, partial(account_states.close, by=caller.key_id, waive=waive, reason=None, now=now_ms()))
 
 
 @post(CANCEL, status_code=200, summary="Calls the closing off: everything is as it was")
@@ -56,9 +58,7 @@ async def cancel_closing(request: Plain, state: State) -> dict[str, Any]:
     at: Services = state.services
     caller = await owner_of(request, at, WHAT)
     await again(request, caller, at, FIELDS)
-    standing = await at.database.write(account_states.cancel, caller.account_id, by=caller.key_id, now=now_ms())
-    await at.people.tell_owners(at.database, caller.account_id, standing)
-    return await _answer(standing, caller, at)
+    return await _become(caller, at, partial(account_states.cancel, by=caller.key_id, now=now_ms()))
 
 
 @post(EXPORT, status_code=200, media_type="application/zip", summary="All that is kept of the account, as a zip with its own README")
@@ -74,11 +74,23 @@ async def export_account(request: Plain, state: State) -> ASGIApp:
     return Download(chunks, media_type="application/zip", file_name=file_name, stall_seconds=at.settings.idle_seconds)
 
 
-async def _answer(standing: Standing, caller: Caller, at: Services) -> dict[str, Any]:
+async def _become(caller: Caller, at: Services, work: Callable[[Session, str], Standing]) -> dict[str, Any]:
+    """All of the answer is from the deed's own transaction: what fails behind it cannot make a refusal of what is done."""
+    standing, balance = await at.database.write(_with_balance, work, caller.account_id)
+    await at.people.tell_owners(at.database, caller.account_id, standing)
+    return _shown(caller.account_id, standing, balance)
+
+
+def _with_balance(session: Session, work: Callable[[Session, str], Standing], account_id: str) -> tuple[Standing, Balance]:
+    """The work last: it ends with its deed in the audit log."""
+    balance = ledger.balance(session, account_id)
+    return work(session, account_id), balance
+
+
+def _shown(account_id: str, standing: Standing, balance: Balance) -> dict[str, Any]:
     """`balance_usd` is what is left: it stays on the books, and can be refunded until the window ends."""
-    balance = await at.database.read(ledger.balance, caller.account_id)
     return {
-        "account_id": caller.account_id,
+        "account_id": account_id,
         "state": standing.state,
         "since": None if standing.since is None else iso(standing.since),
         "until": None if standing.due_at is None else iso(standing.due_at),

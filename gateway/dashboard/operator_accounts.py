@@ -87,7 +87,7 @@ async def resume(request: Plain, account_id: FromPath[str]) -> Response[str]:
 async def _become(request: Plain, visitor: Visitor, account_id: str, work: Any) -> Response[str]:
     at: Services = request.app.state.services
     try:
-        standing = await at.database.write(partial(work, account_id=account_id, now=now_ms()))
+        standing = await at.database.write(partial(work, account_id=account_id, by=visitor.actor, now=now_ms()))
     except UnknownAccount:
         raise NoSuchPage from None
     except (ValueError, WrongState) as error:

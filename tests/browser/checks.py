@@ -7,6 +7,8 @@ from playwright.async_api import Page
 
 from tests.browser import pages
 from tests.browser.axe import assert_accessible
+from tests.browser.house import Home
+from tests.browser.pages import Route
 from tests.browser.windows import DESKTOP, PHONE
 
 TABS_MAX = 20
@@ -41,6 +43,28 @@ WIDER = """() => {
   if (document.documentElement.scrollWidth <= room) return null;
   return wide.filter((e) => e.getBoundingClientRect().right > room + 1).slice(0, 5).map((e) => e.outerHTML.slice(0, 120));
 }"""
+
+
+async def assert_can_be_used(page: Page, route: Route, home: Home, *, signed_in: bool) -> None:
+    """All of it, on a page that is opened here."""
+    await _open(page, route, home)
+    await assert_whole(page)
+    await assert_keyboard_reaches_it(page)
+    await assert_looks(page)
+    await assert_leads_somewhere(page, signed_in=signed_in)
+
+
+async def assert_needs_no_javascript(page: Page, route: Route, home: Home) -> None:
+    """`page` is of a window without it."""
+    await _open(page, route, home)
+    assert await page.locator("h1").is_visible()
+    assert await page.locator("[data-js]:visible").count() == 0
+
+
+async def _open(page: Page, route: Route, home: Home) -> None:
+    answer = await page.goto(pages.address(route, home))
+    assert answer is not None
+    assert answer.status == 200
 
 
 async def assert_whole(page: Page) -> None:

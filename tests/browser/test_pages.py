@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser import pages
-from tests.browser.checks import assert_keyboard_reaches_it, assert_leads_somewhere, assert_looks, assert_whole
+from tests.browser.checks import assert_can_be_used, assert_needs_no_javascript
 from tests.browser.conftest import Visit
 from tests.browser.house import House
 from tests.browser.pages import Route
@@ -13,22 +13,10 @@ INSIDE = [route for route in pages.pages() if pages.who_looks(route) != "nobody"
 
 @pytest.mark.parametrize("route", INSIDE, ids=lambda route: route.name)
 async def test_a_page_can_be_used_by_everybody(visit: Visit, lived_in: House, route: Route) -> None:
-    who, path = pages.who_looks(route), pages.address(route, lived_in.home)
-    page = await visit(who)
-    answer = await page.goto(path)
-    assert answer is not None
-    assert answer.status == 200
-    await assert_whole(page)
-    await assert_keyboard_reaches_it(page)
-    await assert_looks(page)
-    await assert_leads_somewhere(page, signed_in=True)
+    await assert_can_be_used(await visit(pages.who_looks(route)), route, lived_in.home, signed_in=True)
 
 
 @pytest.mark.parametrize("route", INSIDE, ids=lambda route: route.name)
 async def test_a_page_needs_no_javascript(visit: Visit, lived_in: House, route: Route) -> None:
     page = await visit(pages.who_looks(route), java_script_enabled=False)
-    answer = await page.goto(pages.address(route, lived_in.home))
-    assert answer is not None
-    assert answer.status == 200
-    assert await page.locator("h1").is_visible()
-    assert await page.locator("[data-js]:visible").count() == 0
+    await assert_needs_no_javascript(page, route, lived_in.home)

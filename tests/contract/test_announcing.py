@@ -21,13 +21,14 @@ def listed(*changes: Change, version: int = 7) -> File:
 
 
 class Post:
-    """Whom it was sent to; one address is refused."""
+    """Whom it was sent to; mail to `refused` is not taken."""
 
     def __init__(self) -> None:
         self.sent: list[Letter] = []
+        self.refused: str | None = "full@example.com"
 
     async def send(self, letter: Letter) -> None:
-        if letter.to == "full@example.com":
+        if letter.to == self.refused:
             raise ConnectionError
         self.sent.append(letter)
 
@@ -56,10 +57,19 @@ async def test_every_living_owner_is_told_once_of_what_is_to_come(database: Data
     assert told == Told(sent=2, failed=1)
     assert sorted(letter.to for letter in post.sent) == ["ann@example.com", "bob@example.com"]
     assert {letter.words["changes"] for letter in post.sent} == {"From 2027-01-01: Acme Cloud answers requests."}
+
+
+async def test_a_version_is_announced_again_until_every_mail_went_out_and_then_no_more(database: Database) -> None:
+    await furnish(database)
+    post = Post()
+    assert (await announce(database, listed(COMING), post.send, today=TODAY, now=books.START)).failed == 1
+    post.refused = None
+    assert await announce(database, listed(COMING), post.send, today=TODAY, now=books.START) == Told(sent=3, failed=0)
+    assert "full@example.com" in [letter.to for letter in post.sent]
     with pytest.raises(ValueError, match="announced already"):
         await announce(database, listed(COMING), post.send, today=TODAY, now=books.START)
-    await announce(database, listed(COMING, version=8), post.send, today=TODAY, now=books.START)
-    assert len(post.sent) == 4
+    assert len(post.sent) == 5
+    assert (await announce(database, listed(COMING, version=8), post.send, today=TODAY, now=books.START)).sent == 3
 
 
 async def test_without_a_change_to_come_nobody_is_mailed(database: Database) -> None:

@@ -183,6 +183,17 @@ async def test_a_suspended_account_is_the_operators_to_give_back(database: Datab
         await database.write(account_states.cancel, "acc", by="key_owner", now=books.START)
 
 
+async def test_the_audit_log_names_whoever_of_the_operators_it_was(database: Database) -> None:
+    await database.write(account_states.suspend, "acc", reason="an unpaid invoice", by="per_ann", now=books.START)
+    assert (await database.read(account_states.of, "acc")).actor == "operator"
+    await database.write(account_states.resume, "acc", by="per_bob", now=books.START)
+    await database.write(account_states.suspend, "acc", reason="once more", now=books.START)
+    deeds = await database.read(audit.page, after=0, account_id="acc")
+    assert [(deed.actor, deed.action) for deed in deeds][-3:] == [
+        ("per_ann", "account.suspend"), ("per_bob", "account.resume"), ("operator", "account.suspend"),
+    ]  # fmt: skip
+
+
 def test_every_table_of_an_account_is_either_the_books_or_goes_with_it() -> None:
     stays = {"billing", "metadata", "audit", "content", "register"}
     tables = {name: table for name, table in SQLModel.metadata.tables.items() if "account_id" in table.columns}

@@ -6,12 +6,15 @@ from unittest.mock import patch
 
 import asyncpg
 import pytest
+from sqlalchemy import update
+from sqlmodel import Session, col
 
 from metering.batch import RECOVERED, SETTLED, VOID, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Refused
 from metering.database import Database
-from metering.ledger import Balance, Ledger, account_ids, balance, deposit, start_period
+from metering.ledger import Balance, Ledger, account_ids, balance, deposit, locked, start_period
 from metering.money import now_ms
 from metering.periods import period
+from metering.tables import Account
 from metering.usage import Usage
 from tests import books
 
@@ -259,3 +262,23 @@ async def test_the_ledger_tells_how_long_its_queue_waits(database: Database) -> 
     await books.fund(database, "acc", 5)
     ledger = Ledger(database, "boot_1")
     assert ledger.waiting_ms == 0
+
+
+async def test_a_locked_account_is_as_it_is_now_and_not_as_the_session_remembers_it(database: Database) -> None:
+    """On Postgres another transaction may have moved it between the first look and the lock."""
+    await books.fund(database, "acc", 1000)
+
+    def looks_twice(session: Session) -> int:
+        remembered = session.get(Account, "acc")  # while it is referred to, the session gives it to whoever asks
+        assert remembered is not None
+        assert remembered.held == 0
+        _hold_by_hand(session, 400)
+        found = locked(session, "acc").held
+        _hold_by_hand(session, 0)
+        return found
+
+    assert await database.write(looks_twice) == 400
+
+
+def _hold_by_hand(session: Session, amount: int) -> None:
+    session.connection().execute(update(Account).where(col(Account.id) == "acc").values(held=amount))

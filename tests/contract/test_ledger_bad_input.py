@@ -206,7 +206,7 @@ async def test_on_a_full_disk_holds_are_refused_and_settles_wait(sqlite_template
         await books.fund(database, "acc", 1000 * PRICE)
         held = [f"gen_{number}" for number in range(40)]
         await asyncio.gather(*(_hold(ledger, id, PRICE) for id in held))
-        connection = database._batches
+        connection = database._connection
         assert connection is not None
         [pages] = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages}")

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests import warm
 from tests.servers import free_port
@@ -29,9 +29,13 @@ class Account:
 
 
 class Tollway:
-    """One `tollway serve`. `base_url` ends in /v1; `cli` runs a command on the same settings beside it."""
+    """One `tollway serve`. `base_url` ends in /v1; `cli` runs a command on the same settings beside it.
 
-    def __init__(self, settings: dict[str, str], log: Path) -> None:
+    `cold`: in a new interpreter, as an operator starts it; else forked from one that has loaded the program (see `warm`).
+    """
+
+    def __init__(self, settings: dict[str, str], log: Path, *, cold: bool = False) -> None:
+        self._cold = cold
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.log = log
@@ -43,7 +47,7 @@ class Tollway:
             "TOLLWAY_MAIL_FOLDER": str(log.parent / "mails"),
             **settings,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: warm.Process | subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
@@ -52,9 +56,7 @@ class Tollway:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve"], env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = self._cold_process(log) if self._cold else warm.Process(("serve",), self.environment, out=log, err=log)
         deadline = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -64,18 +66,22 @@ class Tollway:
             time.sleep(0.05)
         raise RuntimeError(f"tollway was not ready in {READY_SECONDS_MAX} s: {self.log.read_text()[-2000:]}")
 
+    def _cold_process(self, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "gateway", "serve"]
+        return subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+
     def stop(self) -> int:
         """SIGTERM and the exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=60)
+        return self._process.wait(60)
 
     def kill(self) -> None:
         """kill -9 of the whole process group."""
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(timeout=10)
+        self._process.wait(10)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return warm.run(arguments, self.environment)
@@ -97,9 +103,9 @@ class Tollway:
 
 
 @contextlib.contextmanager
-def tollway(settings: dict[str, str], folder: Path) -> Iterator[Tollway]:
+def tollway(settings: dict[str, str], folder: Path, *, cold: bool = False) -> Iterator[Tollway]:
     """A running Tollway with these settings (`TOLLWAY_...`, provider keys); its log is `folder/tollway.log`."""
-    running = Tollway(settings, folder / "tollway.log")
+    running = Tollway(settings, folder / "tollway.log", cold=cold)
     running.start()
     try:
         yield running

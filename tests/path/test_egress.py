@@ -74,7 +74,7 @@ def watched(
             environment=environment,
         )
         watching = {"PYTHONPATH": str(folder), "EGRESS_LOG": str(folder / "egress")}
-        with tollway({**environment, **watching}, folder) as running:
+        with tollway({**environment, **watching}, folder, cold=True) as running:
             yield Watched(Crossing(running, fake, running.account("5")), traces, events, settings, folder / "egress")
 
 

@@ -202,7 +202,7 @@ def site(database: str, folder: Path, *, with_redis: bool) -> Iterator[Site]:
             "TMPDIR": str(folder / "temp"),
             "HOME": str(folder / "temp"),
         }
-        at = Site(Tollway(settings, folder / "tollway.log"), provider, caught, folder, url, redis)
+        at = Site(Tollway(settings, folder / "tollway.log", cold=True), provider, caught, folder, url, redis)
         if at.on_postgres:
             at.sql("ALTER SYSTEM SET log_statement = 'mod'")
             at.sql("ALTER SYSTEM SET wal_compression = off")

@@ -159,7 +159,7 @@ async def _prove(database: str, wanted: argparse.Namespace, kills: int, fake: Fa
             stack.callback(server.close)
             await asyncio.to_thread(servers.create_database, server.url, name="tollway")
             url = servers.database_url(server.url, name="tollway")
-        rig = Rig(database_url=url, fake_url=fake.base_url, models=MODELS, folder=folder)
+        rig = Rig(database_url=url, fake_url=fake.base_url, models=MODELS, folder=folder, cold=True)
         accounts = [await rig.account(CREDIT) for _ in range(ACCOUNTS)]
         proof = Proof(rig, fake, accounts, score, dice)
         for number in range(wanted.processes if server else 1):

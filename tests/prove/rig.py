@@ -45,7 +45,8 @@ class Rig:
     """A database, and the settings that every process on it shares.
 
     `models`: a name (the public id is `fake/<name>`) and what the fake is asked for; `fees`: USD per request of some of them; `prices`:
-    other prices than PRICE; `seconds`: what some of them ask for when the first endpoint has failed.
+    other prices than PRICE; `seconds`: what some of them ask for when the first endpoint has failed; `cold`:
+    gateways start in new interpreters.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Rig:
         fees: dict[str, str] | None = None,
         seconds: dict[str, str] | None = None,
         prices: dict[str, dict[str, str]] | None = None,
+        cold: bool = False,
     ) -> None:
+        self._cold = cold
         self.database_url = database_url
         self._folder = folder
         file = folder / f"catalog-{uuid.uuid4().hex}.toml"
@@ -68,7 +71,7 @@ class Rig:
 
     def gateway(self, name: str = "tollway", **settings: str) -> Tollway:
         """Not started yet; its log is `<name>.log`."""
-        return Tollway({**self.settings, **settings}, self._folder / f"{name}.log")
+        return Tollway({**self.settings, **settings}, self._folder / f"{name}.log", cold=self._cold)
 
     async def account(self, nano: int) -> Account:
         email = f"{uuid.uuid4().hex}@example.com"

@@ -170,7 +170,7 @@ def main() -> int:
 
 def _report(wanted: argparse.Namespace, fates: dict[Mutant, Fate], unguarded: list[str], table: list[str], elapsed: float) -> int:
     alive = [mutant for mutant, fate in fates.items() if not fate.by]
-    equal = [mutant for mutant in alive if (mutant.file, mutant.change) in EQUIVALENT]
+    equal = [mutant for mutant in alive if (mutant.file, mutant.written(ROOT), mutant.change) in EQUIVALENT]
     missed = sorted(set(map(str, alive)) - set(map(str, equal)))
     killed, counted = len(fates) - len(alive), len(fates) - len(equal)
     share = killed / counted if counted else 1.0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.money import parse_rate
-from metering.price import UNITS, Price, affordable_tokens, ceiling, cost, payable, unpriced
+from metering.price import UNITS, Price, affordable_tokens, ceiling, cost, listed, payable, unpriced
 from metering.usage import COMPLETION_UNITS, COUNT_MAX, PROMPT_UNITS, Usage
 
 EXTRAS = frozenset({"cache_write", "image", "audio", "audio_completion"})
@@ -196,3 +196,15 @@ def test_an_amount_below_the_prompts_cost_affords_a_negative_number_of_tokens() 
     assert affordable_tokens(price, prompt_tokens=10, amount=9_999) < 0
     assert affordable_tokens(price, prompt_tokens=10, amount=10_000) == 0
     assert affordable_tokens(price, prompt_tokens=10, amount=11_000) == 1
+
+
+@given(usages=st.lists(USAGES, max_size=5), price=PRICES)
+def test_the_list_price_of_many_requests_is_the_sum_of_theirs_to_the_pico_dollar(usages: list[Usage], price: Price) -> None:
+    together = [sum(getattr(usage, unit) for usage in usages) for unit in UNITS]
+    assert listed(together, len(usages), price) == sum(cost(usage, price).total_pico for usage in usages)
+
+
+def test_what_has_no_rate_adds_nothing_to_a_list_price() -> None:
+    usage = Usage(prompt=3, audio=5)
+    units = [getattr(usage, unit) for unit in UNITS]
+    assert listed(units, 2, Price(prompt=7, completion=1, request=11)) == 2 * 11 + 3 * 7

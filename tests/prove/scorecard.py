@@ -15,7 +15,7 @@ HEAD = """# Scorecard
 What the long proofs found, each section written by its own program when it was last run with `--scorecard`. `make prove` runs them all;
 what each method is and what it cannot show stands at the top of its file in `tests/prove/`.
 """
-SECTIONS = ("Crashes", "Crash points", "State machine", "Crowd", "Availability", "Canary", "Fuzz", "Mutations")
+SECTIONS = ("Crashes", "Crashes on one node", "Crash points", "State machine", "Crowd", "Availability", "Canary", "Fuzz", "Mutations")
 """In this order, whichever was written last."""
 
 

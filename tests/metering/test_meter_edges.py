@@ -136,3 +136,11 @@ def test_where_events_are_few_only_twice_the_limit_and_some_is_too_much(letters:
     meter = Meter(Letters(), tokens_max=8, tokens_limit=10**9, prompt_tokens_max=10**9)
     meter.see(_delta("x" * letters))
     assert meter.over is over
+
+
+@pytest.mark.parametrize("blanks", [0, 1, 2])
+def test_text_is_counted_in_parts_however_few_places_there_are_to_part_it(blanks: int) -> None:
+    text = "x" * 2 * TAIL_CHARACTERS + "y" + " y" * blanks
+    meter = _meter(10**9)
+    meter.see(_delta(text))
+    assert meter.usage(0, whole=True)[0].completion == len(text)

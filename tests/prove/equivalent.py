@@ -18,6 +18,7 @@ _CHANGES: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
             ("self._kept_bytes > UNCOUNTED_BYTES_MAX  ->  self._kept_bytes >= UNCOUNTED_BYTES_MAX",),
             _MEMORY,
         ),
+        ("self._kept_bytes = 0", ("0  ->  1",), _MEMORY),
         ("self._at_most = 0", ("0  ->  1",), _SPARES),
         ("if self._at_most <= limit:", ("self._at_most <= limit  ->  self._at_most < limit",), _SPARES),
         (

@@ -143,4 +143,5 @@ def test_text_is_counted_in_parts_however_few_places_there_are_to_part_it(blanks
     text = "x" * 2 * TAIL_CHARACTERS + "y" + " y" * blanks
     meter = _meter(10**9)
     meter.see(_delta(text))
-    assert meter.usage(0, whole=True)[0].completion == len(text)
+    meter.see(_delta("z"))
+    assert meter.usage(0, whole=True)[0].completion == len(text) + 1

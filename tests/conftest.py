@@ -3,17 +3,14 @@
 import contextlib
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from tests import servers
+from tests import servers, warm
 
-ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("sqlite", "postgres")
 
 
@@ -81,8 +78,7 @@ def postgres_template(postgres_url: str) -> str:
 def _migrate(database_url: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOLLWAY_")}
     environment["TOLLWAY_DATABASE_URL"] = database_url
-    command = [sys.executable, "-m", "gateway", "migrate"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    done = warm.run(("migrate",), environment, seconds=100)
     if done.returncode:
         pytest.fail(f"`tollway migrate` failed on {database_url}:\n{done.stdout}{done.stderr}")
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import contextmanager
@@ -21,8 +19,8 @@ from metering.money import now_ms
 from metering.notary import Notary
 from metering.signing import Signer
 from metering.verify import verify
-from tests import books
-from tests.running import ROOT, Tollway
+from tests import books, warm
+from tests.running import Tollway
 
 SIGNER = Signer(b"w" * 32)
 WITHIN_SECONDS = 15
@@ -50,13 +48,12 @@ def worker(url: str, folder: Path, **settings: str) -> "Any":
     """`tollway worker` in its own process; killed at the end if it still runs."""
     environment = {**Tollway({"TOLLWAY_DATABASE_URL": url, **settings}, folder / "log").environment}
     with (folder / "worker.log").open("ab") as log:
-        command = [sys.executable, "-m", "gateway", "worker"]
-        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+        process = warm.Process(("worker",), environment, out=log, err=log)
     try:
         yield process
     finally:
         process.kill()
-        process.wait(timeout=10)
+        process.wait(10)
 
 
 async def test_the_chores_seal_and_make_the_checkpoint_of_the_day(database: Database, migrated_database_url: str) -> None:
@@ -162,13 +159,13 @@ async def test_the_worker_seals_ends_cleanly_and_goes_on_after_kill_9(migrated_d
         with worker(migrated_database_url, tmp_path) as process:
             await until(lambda: _equals(sealed(migrated_database_url), 1))
             process.kill()
-            process.wait(timeout=10)
+            process.wait(10)
         for number in range(3):
             await books.fund(database, f"acc_{number}", 5)
         with worker(migrated_database_url, tmp_path) as process:
             await until(lambda: _equals(sealed(migrated_database_url), 4))
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=WITHIN_SECONDS) == 0
+            assert process.wait(WITHIN_SECONDS) == 0
         assert (await database.read(verify, now=now_ms()))[-1].ok
     log = (tmp_path / "worker.log").read_text()
     assert "Tollway does the chores" in log

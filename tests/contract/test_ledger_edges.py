@@ -11,7 +11,8 @@ from sqlmodel import Session, col
 
 from metering.batch import RECOVERED, SETTLED, VOID, Closed, CloseJob, ExtendJob, Held, HoldJob, Job, Refused
 from metering.database import Database
-from metering.ledger import Balance, Ledger, account_ids, balance, deposit, locked, start_period
+from metering.errors import UnknownAccount
+from metering.ledger import Balance, Ledger, account_ids, available, balance, deposit, locked, start_period
 from metering.money import now_ms
 from metering.periods import period
 from metering.tables import Account
@@ -282,3 +283,21 @@ async def test_a_locked_account_is_as_it_is_now_and_not_as_the_session_remembers
 
 def _hold_by_hand(session: Session, amount: int) -> None:
     session.connection().execute(update(Account).where(col(Account.id) == "acc").values(held=amount))
+
+
+async def test_what_is_available_is_what_may_still_be_held(database: Database) -> None:
+    await books.fund(database, "acc", 1000)
+    await database.commit([hold("gen_1", 300)])
+    assert await database.read(available, "acc") == 700
+    with pytest.raises(UnknownAccount, match="nobody"):
+        await database.read(available, "nobody")
+
+
+async def test_the_ledger_says_how_many_jobs_wait_and_a_flush_returns_when_none_does(database: Database) -> None:
+    await books.fund(database, "acc", 1000)
+    ledger = Ledger(database, "boot_1")
+    for number in range(3):
+        ledger.void_later(f"gen_{number}")
+    assert ledger.waiting == 3
+    await ledger.flush()
+    assert ledger.waiting == 0

@@ -212,7 +212,10 @@ def main() -> int:
     if wanted.scorecard:
         figures = {f"{score.database}: {name}": value for score in scores for name, value in score.figures().items()}
         notes = "\n".join(f"- {each}" for score in scores for each in score.violations[:20])
-        scorecard.write("Crashes on one node" if databases == ("sqlite",) else "Crashes", figures, seed=wanted.seed, notes=notes)
+        if databases == ("sqlite",):
+            scorecard.write("Crashes on one node", figures, seed=wanted.seed, notes=notes)
+        else:
+            scorecard.write("Crashes", figures, seed=wanted.seed, notes=notes)
     return 1 if any(score.violations for score in scores) else 0
 
 

@@ -5,6 +5,7 @@ _MEMORY = "how much text is kept uncounted is a bound on memory, not a figure th
 _SPARES = "it only spares the count, which decides"
 _FLUSH = "what follows reads through the same session, or the transaction ends"
 _DIGITS = "so many digits are beyond every bound on amounts, which is checked as well"
+_WAITING = "it is read only while jobs wait, and set when the first of them comes"
 _REFUSED = "the database refuses the same amounts by itself"
 
 _CHANGES: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
@@ -50,10 +51,16 @@ _CHANGES: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
         ),
     ),
     "metering/commit.py": (
-        ("self._waiting_since_ms = 0", ("0  ->  1",), "it is read only while jobs wait, and set when the first of them comes"),
+        ("self._waiting_since_ms = 0", ("0  ->  1", "without: self._waiting_since_ms = 0"), _WAITING),
+        ("BATCH_ROWS_MAX: Final = 512", ("512  ->  511", "512  ->  513"), "how many jobs share one wait for the disk"),
     ),
     "metering/ledger.py": (
         ("session.flush()", ("without: session.flush()",), _FLUSH),
+        (
+            "fresh = select(Account).where(Account.id == account_id).with_for_update(key_share=True)",
+            ("True  ->  False",),
+            "how strictly Postgres locks the row; SQLite, on which mutants are judged, has no such lock",
+        ),
         ("BALANCE_MAX = 2**63 - 1", ("2 ** 63 - 1  ->  2 ** 63 + 1", "1  ->  2"), _REFUSED),
     ),
     "metering/batch_sqlite.py": (

@@ -42,7 +42,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "metering/price.py": ("tests/metering/test_price.py", "tests/metering/test_money.py"),
     "metering/usage.py": ("tests/metering/test_usage.py", "tests/metering/test_meter.py", "tests/metering/test_price.py"),
     "metering/meter.py": ("tests/metering/test_meter.py", "tests/metering/test_meter_edges.py"),
-    "metering/ledger.py": LEDGER,
+    "metering/ledger.py": (*LEDGER, "tests/contract/test_credits.py"),
     "metering/commit.py": ("tests/metering/test_commit.py", *LEDGER),
     "metering/batch_sqlite.py": LEDGER,
 }

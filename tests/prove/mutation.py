@@ -48,6 +48,8 @@ TESTS: dict[str, tuple[str, ...]] = {
 }
 KILLED_SHARE_MIN = 0.9
 SECONDS_MAX = 120
+TEST_SECONDS_MAX = 45
+"""A mutant that waits for ever is killed by its first test that hangs."""
 WITHOUT = "-p no:langsmith_plugin -p no:faker -p no:anyio -p no:platformdirs -p no:pyreqwest"
 """Plugins of libraries that these tests do not use: loading them takes longer than most mutants live."""
 AT_ONCE = 2
@@ -90,7 +92,7 @@ class Copy:
     def red(self, tests: Sequence[str], *, seconds: float = SECONDS_MAX, postgres: bool = False) -> str:
         """The first test that fails, or that they hang; empty if all pass."""
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-rfE", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        command += ["-o", f"addopts=--import-mode=importlib {WITHOUT}", "-p", "tests.prove.unshrunk"]
+        command += ["-o", f"addopts=--import-mode=importlib {WITHOUT}", "-o", f"timeout={TEST_SECONDS_MAX}", "-p", "tests.prove.unshrunk"]
         command += [] if postgres else ["-p", "tests.prove.without_postgres"]
         try:
             done = self._run([*command, *(test for test in tests if (self.folder / test).exists())], seconds=seconds)

@@ -134,9 +134,7 @@ class Services:
             services.background.start(ANALYTICS_SECONDS, analytics.flush)
         if services.chores is not None:
             services.chores.start()
-        gc.collect()
-        gc.freeze()  # what is loaded by now stays for ever: the collector need not walk it again for every few requests
-        gc.set_threshold(*COLLECT_AFTER)
+        collect_rarely()
         return services
 
     async def close(self) -> None:
@@ -159,6 +157,13 @@ class Services:
         await self.sticky.aclose()
         await self.tapes.aclose()
         await self.database.aclose()
+
+
+def collect_rarely() -> None:
+    """For a process that has loaded everything and now serves."""
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays for ever: the collector need not walk it again for every few requests
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _health(settings: Settings, process: str) -> Health:

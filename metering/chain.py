@@ -17,7 +17,7 @@ Hash = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
 def message(*fields: str | None) -> bytes:
-    return b"".join(b"-" if field is None else _counted(field.encode()) for field in fields)
+    return "".join(["-" if field is None else f"{_size(field)}:{field}," for field in fields]).encode()
 
 
 def genesis(account_id: str) -> str:
@@ -31,5 +31,5 @@ def link(before: str, *, account_id: str, seq: int, transaction_id: str, kind: s
     return hashlib.sha256(bytes.fromhex(before) + entry).hexdigest()
 
 
-def _counted(data: bytes) -> bytes:
-    return b"%d:%s," % (len(data), data)
+def _size(field: str) -> int:
+    return len(field) if field.isascii() else len(field.encode())

@@ -103,7 +103,7 @@ def _add_charges(session: Session, mark: UsageMark, rows_max: int) -> int:
     upto = min(head, mark.seq + rows_max)
     if upto <= mark.seq:
         return 0
-    _insert(session, _ADD_CHARGES, {"account_id": mark.account_id, "seq": mark.seq, "upto": upto})
+    _count(session, _CHARGES, {"account_id": mark.account_id, "seq": mark.seq, "upto": upto})
     added, mark.seq = upto - mark.seq, upto
     session.add(mark)
     return added
@@ -119,15 +119,18 @@ def _add_free(session: Session, mark: UsageMark, until: int, rows_max: int) -> i
         return 0
     cut = connection.execute(_NTH_FREE, {**where, "nth": rows_max}).scalar()
     mark.until = where["until"] = until if cut is None else max(cut, first + 1)
-    _insert(session, _ADD_FREE, where)
-    added = connection.execute(_COUNT_FREE, where).scalar_one()
     session.add(mark)
-    return int(added)
+    return _count(session, _WITHOUT_CHARGE, where)
 
 
-def _insert(session: Session, statements: dict[str, TextClause], values: dict[str, str | int]) -> None:
-    for statement in statements.values():
-        session.connection().execute(statement, values)
+def _count(session: Session, by_hour: TextClause, where: dict[str, str | int]) -> int:
+    """Reads the books once for both tables; how many charges or generations it counted."""
+    rows = [dict(zip(_COLUMNS, row, strict=True)) for row in session.connection().execute(by_hour, where)]
+    for row in rows:
+        row.update({name: int(row[name]) for name in COUNTED}, account_id=where["account_id"])  # Postgres adds up to a NUMERIC
+    for table, (_, reach) in TABLES.items() if rows else ():
+        session.connection().execute(_COUNT[table], [{**row, "begin": row["hour"] - row["hour"] % reach} for row in rows])
+    return sum(row["requests"] for row in rows)
 
 
 GROUPED: Final = "COALESCE(g.model, ''), COALESCE(g.provider, ''), COALESCE(g.key_id, ''), COALESCE(g.origin, '')"
@@ -151,14 +154,15 @@ def _upsert(table: str, select: str) -> TextClause:
         ON CONFLICT (account_id, {begin}, {", ".join(NAMES)}) DO UPDATE SET {more}""")
 
 
-def _added(moment: str, counts: str, source: str) -> dict[str, TextClause]:
-    what = f"{GROUPED}, {counts} FROM {source} GROUP BY 2, 3, 4, 5, 6"
-    return {table: _upsert(table, f"SELECT :account_id, {moment} - {moment} % {reach}, {what}") for table, (_, reach) in TABLES.items()}
+def _by_hour(moment: str, counts: str, source: str) -> TextClause:
+    return text(f"SELECT {moment} - {moment} % {HOUR_MS}, {GROUPED}, {counts} FROM {source} GROUP BY 1, 2, 3, 4, 5")  # noqa: S608
 
 
-_ADD_CHARGES: Final = _added("e.at", OF_CHARGES, SEALED)
-_ADD_FREE: Final = _added("g.created_at", OF_FREE, FREE)
-_COUNT_FREE: Final = text(f"SELECT COUNT(*) FROM {FREE}")  # noqa: S608
+_COLUMNS: Final = ("hour", *NAMES, *COUNTED)
+_CHARGES: Final = _by_hour("e.at", OF_CHARGES, SEALED)
+_WITHOUT_CHARGE: Final = _by_hour("g.created_at", OF_FREE, FREE)
+_VALUES: Final = ", ".join(f":{name}" for name in (*NAMES, *COUNTED))
+_COUNT: Final = {table: _upsert(table, f"VALUES (:account_id, :begin, {_VALUES})") for table in TABLES}
 _NTH_FREE: Final = text("""SELECT created_at FROM generation WHERE account_id = :account_id AND charge = 0
     AND created_at >= :since AND created_at < :until ORDER BY created_at LIMIT 1 OFFSET :nth""")
 _HEAD: Final = text("SELECT MAX(seq) FROM seal WHERE account_id = :account_id")

@@ -6,10 +6,10 @@ and it is always after the moment of every checkpoint that exists.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from sqlalchemy import func, insert, text
+from sqlalchemy import func, text
 from sqlmodel import Session, select
 
 from metering import chain
@@ -19,6 +19,9 @@ Cursor = tuple[int, str]
 """A place in the order (at, transaction_id) of entries."""
 
 BEGIN: Final[Cursor] = (0, "")
+
+_Row = tuple[str, int, str, str, int]
+"""Of table `seal`: account_id, seq, transaction_id, hash, sealed_at."""
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -42,7 +45,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Entries that were looked at: the ids of those `unsealed`, in order; where the next window begins; whether there may be more."""
+    """Of the entries looked at: the ids of those `unsealed`, in order; where the next window begins; whether there may be more."""
 
     unsealed: list[str]
     next: Cursor
@@ -52,8 +55,9 @@ class Window(msgspec.Struct, frozen=True):
 def window(session: Session, *, after: Cursor, limit: int) -> Window:
     """The `limit` entries after a place, whether sealed or not, so that a look costs the same however large the books are."""
     rows = session.connection().execute(_WINDOW, {"at": after[0], "id": after[1], "rows": limit}).all()
-    end = (rows[-1].at, rows[-1].transaction_id) if rows else after
-    return Window([row.transaction_id for row in rows if row.seq is None], end, len(rows) == limit)
+    unsealed = sorted((at, id) for at, id, looked_at in rows if not looked_at)
+    end, count = next((((at, id), looked_at) for at, id, looked_at in rows if looked_at), (after, 0))
+    return Window([id for _, id in unsealed], end, count == limit)
 
 
 def newest(session: Session, *, before: int, limit: int) -> tuple[int | None, int | None]:
@@ -75,13 +79,13 @@ def unsealed_of(session: Session, account_id: str, *, limit: int) -> list[str]:
 def seal(session: Session, ids: Sequence[str], *, now: int) -> int:
     """Seals those of the entries that nobody has sealed yet, oldest first; returns how many. One at a time on either database."""
     lock(session)
-    found = session.connection().execute(_UNSEALED[session.get_bind().dialect.name], {"ids": _json(ids)})
-    entries = sorted(found.all(), key=lambda entry: (entry.at, entry.transaction_id))
+    connection, dialect = session.connection(), session.get_bind().dialect.name
+    entries = connection.execute(_UNSEALED[dialect], {"ids": _json(ids)}).all()
     if not entries:
         return 0
     floor = max(now, 1 + (session.exec(select(func.max(SignedCheckpoint.created_at))).one() or 0))
-    heads = heads_of(session, {entry.account_id for entry in entries})
-    session.connection().execute(insert(Seal), [_next(heads, entry, floor) for entry in entries])
+    heads = heads_of(session, {account_id for _, account_id, *_ in entries})
+    connection.execute(_ADD[dialect], {"rows": _json([_next(heads, floor, *entry) for entry in entries])})
     return len(entries)
 
 
@@ -113,28 +117,30 @@ def head_at(session: Session, account_id: str, seq: int) -> Head | None:
     return Head(row.seq, row.hash, row.sealed_at) if row else None
 
 
-def _json(ids: Sequence[str]) -> str:
-    return msgspec.json.encode(ids).decode()
+def _json(rows: Sequence[str] | Sequence[_Row]) -> str:
+    return msgspec.json.encode(rows).decode()
 
 
-def _next(heads: dict[str, Head], entry: Any, floor: int) -> dict[str, Any]:
-    """The row of an entry's seal; its account's head moves on to it."""
-    head = heads[entry.account_id]
-    hashed = chain.link(
-        head.hash, account_id=entry.account_id, seq=head.seq + 1, transaction_id=entry.transaction_id,
-        kind=entry.kind, amount=entry.amount, reason=entry.reason, at=entry.at,
+def _next(heads: dict[str, Head], floor: int, id: str, account_id: str, kind: str, amount: int, reason: str | None, at: int) -> _Row:
+    """The seal of an entry; its account's head moves on to it."""
+    head = heads[account_id]
+    seq, sealed_at = head.seq + 1, max(floor, head.sealed_at)
+    hash = chain.link(
+        head.hash, account_id=account_id, seq=seq, transaction_id=id, kind=kind, amount=amount, reason=reason, at=at,
     )  # fmt: skip
-    heads[entry.account_id] = moved = Head(head.seq + 1, hashed, max(floor, head.sealed_at))
-    return {"account_id": entry.account_id, "transaction_id": entry.transaction_id, **msgspec.structs.asdict(moved)}
+    heads[account_id] = Head(seq, hash, sealed_at)
+    return account_id, seq, id, hash, sealed_at
 
 
 # A subquery per row is always an index look-up; for a join Postgres would rather read all seals while there are a few 100,000.
 _SEQ: Final = "(SELECT s.seq FROM seal s WHERE s.transaction_id = e.transaction_id)"
 _WINDOW: Final = text(
-    f"""SELECT e.at, e.transaction_id, {_SEQ} AS seq FROM (SELECT at, transaction_id FROM entry
-        WHERE leg = 0 AND at >= :at AND (at > :at OR transaction_id > :id) ORDER BY at, transaction_id LIMIT :rows) e
-    ORDER BY e.at, e.transaction_id"""  # noqa: S608 - our own text
+    f"""WITH e AS MATERIALIZED (SELECT at, transaction_id FROM entry
+        WHERE leg = 0 AND at >= :at AND (at > :at OR transaction_id > :id) ORDER BY at, transaction_id LIMIT :rows)
+    SELECT at, transaction_id, 0 FROM e WHERE {_SEQ} IS NULL UNION ALL
+    SELECT * FROM (SELECT at, transaction_id, (SELECT COUNT(*) FROM e) FROM e ORDER BY at DESC, transaction_id DESC LIMIT 1) l"""  # noqa: S608 - our own text
 )
+"""What is not sealed, and the last entry of all with how many were looked at: rows that are sealed never reach Python."""
 _NEWEST: Final = text(
     f"""SELECT e.at, {_SEQ} AS seq FROM (SELECT at, transaction_id FROM entry
         WHERE leg = 0 AND at <= :before ORDER BY at DESC LIMIT :rows) e
@@ -151,10 +157,20 @@ _LINKS: Final = text(
     WHERE s.account_id = :account_id AND s.seq > :after AND s.seq <= :upto ORDER BY s.seq LIMIT :rows"""
 )
 _UNSEALED_OF: Final = """SELECT e.transaction_id, e.account_id, e.kind, e.amount, e.reason, e.at FROM {ids} i
-    JOIN entry e ON e.transaction_id = i.value AND e.leg = 0 WHERE {seq} IS NULL"""
+    JOIN entry e ON e.transaction_id = i.value AND e.leg = 0 WHERE {seq} IS NULL ORDER BY e.at, e.transaction_id"""
 _UNSEALED: Final = {
     "sqlite": text(_UNSEALED_OF.format(ids="json_each(:ids)", seq=_SEQ)),
     "postgresql": text(_UNSEALED_OF.format(ids="json_array_elements_text(CAST(:ids AS json))", seq=_SEQ)),
+}
+_ADD_OF: Final = "INSERT INTO seal (account_id, seq, transaction_id, hash, sealed_at) SELECT {columns} FROM {rows}"
+_ADD: Final = {
+    "sqlite": text(_ADD_OF.format(columns=", ".join(f"value ->> {n}" for n in range(5)), rows="json_each(:rows)")),
+    "postgresql": text(
+        _ADD_OF.format(
+            columns="value ->> 0, CAST(value ->> 1 AS bigint), value ->> 2, value ->> 3, CAST(value ->> 4 AS bigint)",
+            rows="json_array_elements(CAST(:rows AS json))",
+        )
+    ),
 }
 _HEADS: Final = {
     "sqlite": text(

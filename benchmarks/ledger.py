@@ -14,6 +14,7 @@ from benchmarks.ledger_books import Bills, BooksBroken, audit
 from benchmarks.ledger_load import Bill, Load, Run, Steps
 from benchmarks.ledger_places import PLACES, Place, fsync_seconds
 from benchmarks.ledger_report import Line, Results, render
+from gateway.services import collect_rarely
 from metering.batch import Held
 from metering.database import Database
 from metering.ledger import Ledger
@@ -91,6 +92,7 @@ BASELINES = {
 def main() -> None:
     options = read_options()
     results = Results(command=command(options), waiting=WAITING, fsync_s=fsync_seconds())
+    collect_rarely()  # as a server does
     for key in options.only.split(","):
         with PLACES[key]() as place:
             results.on[place.name] = place.on

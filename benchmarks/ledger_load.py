@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from typing import Protocol
 
+import msgspec
+
 from metering.batch import Column
 
 ANSWER_S = 0.5  # between a hold and its settle in the open loop: the provider's time
 BACKLOG_S = 2.0  # an open loop this far behind measures only its own queue
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True):
     """One generation: hold `amount`, then charge `charge`, nano-USD; `row` is its row in table `generation` without the charge."""
 
     id: str

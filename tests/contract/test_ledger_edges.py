@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from typing import Any
 from unittest.mock import patch
 
 import asyncpg
@@ -248,8 +249,14 @@ async def test_an_overdraft_can_be_taken_back_from_and_no_further(database: Data
     fields = {"account_id": "acc", "kind": "deposit", "reason": "test", "now": books.START}
     with pytest.raises(ValueError, match="available"):
         await database.write(deposit, id="dep_1", amount=-151, **fields)
-    assert (await database.read(balance, "acc")).available == 150
+    assert (await database.read(balance, "acc")).available == await database.read(available, "acc") == 150
     await books.sql(migrated_database_url, "UPDATE account SET overdraft = 0 WHERE id = 'acc'")
+
+
+@pytest.mark.parametrize("figure", [balance, available])
+async def test_nobody_has_no_balance(database: Database, figure: Any) -> None:
+    with pytest.raises(UnknownAccount, match="there is no account acc_nobody"):
+        await database.read(figure, "acc_nobody")
 
 
 async def test_accounts_are_listed_by_id_and_limits_are_not(database: Database) -> None:

@@ -46,11 +46,7 @@ PLAIN: Final = {"n": 1, "response_format": {"type": "text"}, "logprobs": False}
 
 def used(body: Mapping[str, Any]) -> frozenset[str]:
     """The parameters that a chat body really uses: null, an empty list or object and a plain default count as absent."""
-    return frozenset(
-        name
-        for name, value in body.items()
-        if name not in NEUTRAL and value is not None and value not in ([], {}) and _matters(name, value)
-    )
+    return frozenset([name for name in body.keys() - NEUTRAL if _matters(name, body[name])])
 
 
 def supported(endpoint: Endpoint) -> frozenset[str]:
@@ -60,4 +56,4 @@ def supported(endpoint: Endpoint) -> frozenset[str]:
 
 
 def _matters(name: str, value: object) -> bool:
-    return name not in PLAIN or PLAIN[name] != value
+    return value is not None and value not in ([], {}) and (name not in PLAIN or PLAIN[name] != value)

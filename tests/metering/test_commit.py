@@ -213,3 +213,37 @@ async def test_what_waits_says_for_how_long_and_what_does_not_wait_says_nothing(
     store.gate.set()
     await asyncio.gather(written, waiting)
     assert commit.waiting_ms == 0
+
+
+async def test_who_is_left_over_by_a_full_batch_waits_from_then_on() -> None:
+    store = Store()
+    store.gate.clear()
+    commit = Commit(store.run)
+    jobs = [asyncio.create_task(commit.submit(hold(0)))]
+    await _turn()
+    jobs += [asyncio.create_task(commit.submit(hold(id))) for id in range(1, BATCH_ROWS_MAX + 2)]
+    await asyncio.sleep(0.2)
+    store.gate.set()
+    store.gate.clear()
+    await _turn()
+    assert len(store.batches) == 2
+    assert commit.waiting == 1
+    assert commit.waiting_ms < 100, "it is the next batch's first"
+    store.gate.set()
+    await asyncio.gather(*jobs)
+
+
+@pytest.mark.parametrize("others", [False, True])
+async def test_what_is_put_back_waits_from_then_on_unless_others_wait_already(others: bool) -> None:
+    store = Store(away(1))
+    store.gate.clear()
+    commit = Commit(store.run)
+    jobs = [asyncio.create_task(commit.submit(end(0)))]
+    await _turn()
+    jobs += [asyncio.create_task(commit.submit(end(id))) for id in range(1, 1 + others)]
+    await asyncio.sleep(0.2)
+    store.gate.set()
+    await _turn()
+    assert commit.waiting == len(jobs)
+    assert (commit.waiting_ms >= 200) is others
+    await asyncio.gather(*jobs)

@@ -62,6 +62,13 @@ async def test_what_ends_in_a_batch_makes_room_for_its_holds(database: Database)
     assert await _balance(database) == Balance(credits=2 * PRICE, usage=PRICE, held=PRICE, available=0)
 
 
+async def test_what_a_batch_ends_first_is_known_to_its_holds(database: Database) -> None:
+    await books.fund(database, "acc", 2 * PRICE)
+    await database.commit([hold("gen_1", 2 * PRICE)])
+    jobs: list[Job] = [end("gen_1", charge=PRICE), hold("gen_2", PRICE + 1), hold("gen_3", PRICE)]
+    assert await database.commit(jobs) == [Closed(PRICE, SETTLED, True), Refused("acc", PRICE, 0), Held(PRICE)]
+
+
 async def test_an_extension_in_a_batch_takes_room_from_its_holds(database: Database) -> None:
     await books.fund(database, "acc", 1000)
     await database.commit([hold("gen_1", 100)])
